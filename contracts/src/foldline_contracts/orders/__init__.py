@@ -1,0 +1,1 @@
+"""The domain that ships with the product: orders and their customers."""

@@ -1,0 +1,33 @@
+"""Names of a projection's own state, which lives in the projection's own store.
+
+Projectors write it, the query service reads it. Tables (PostgreSQL, ClickHouse), collections
+(MongoDB) and indices (Elasticsearch) have these names; fields are these names too, snake_case
+in every store. In MongoDB `_id`, in Elasticsearch the document id, is the key joined by `/`.
+
+- `foldline_projections`: `projection` (key), `active_generation`.
+- `foldline_generations`: `projection`, `generation` (key), `fold_version`, `consumer_group`,
+  `state` (`live`, later also building, following, dropped), `partitions` (JSON: topic to count),
+  `created_at`.
+- `foldline_positions`: `projection`, `generation`, `topic`, `partition` (key), `position` (next
+  offset to apply), `end_offset` (last seen), `recorded_at` (record time of the last applied
+  event), `oldest_recorded_at` (record time of the oldest event seen but not applied, null when
+  caught up), `as_of` and `incarnation` (of the last watermark passed), `updated_at` (store clock).
+  In Elasticsearch a position is written only after the refresh that made its events visible.
+- `foldline_parked`: `projection`, `generation`, `topic`, `partition`, `record_offset` (key), `kind`,
+  `aggregate_id`, `version` (null when undecodable), `event_id`, `reason` (a `ParkReason`), `detail`,
+  `value` (the record's bytes), `recorded_at`, `parked_at`.
+"""
+
+from typing import Literal, get_args
+
+PROJECTIONS = "foldline_projections"
+GENERATIONS = "foldline_generations"
+POSITIONS = "foldline_positions"
+PARKED = "foldline_parked"
+
+FIRST_GENERATION = 1
+
+#: Why an event is parked. `gap`: a version is missing before it. `undecodable`, `fold`: poison.
+#: `fork`: same version, other event id. `blocked`: waits behind a parked event of its aggregate.
+ParkReason = Literal["gap", "undecodable", "fold", "fork", "blocked"]
+PARK_REASONS: tuple[str, ...] = get_args(ParkReason)

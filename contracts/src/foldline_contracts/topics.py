@@ -1,0 +1,33 @@
+"""Topics that we create ourselves, and the header names on their records."""
+
+from dataclasses import dataclass
+
+from foldline_contracts.aggregates import aggregate_kinds
+
+WATERMARKS = "foldline-watermarks"
+WATERMARK_KEY = b"watermark"
+HEADER_ID = "id"
+HEADER_CONTENT_TYPE = "content-type"
+DEFAULT_PARTITIONS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it must be: name, partitions and its configuration."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def required_topics(partitions: int = DEFAULT_PARTITIONS) -> tuple[Topic, ...]:
+    """Every topic of the product: one a kind with unlimited retention, and the watermarks."""
+    events = tuple(
+        Topic(
+            kind.topic,
+            partitions,
+            {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},
+        )
+        for kind in aggregate_kinds().values()
+    )
+    return (*events, Topic(WATERMARKS, 1, {"cleanup.policy": "compact"}))

@@ -1,0 +1,1 @@
+"""The command side: validates commands, changes aggregates, writes events to the outbox."""

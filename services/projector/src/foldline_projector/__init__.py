@@ -1,0 +1,1 @@
+"""Projectors: fold events into read models, exactly, whatever fails."""

@@ -1,0 +1,1 @@
+"""Where read models live: one port, one module a store."""
