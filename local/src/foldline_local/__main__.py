@@ -1,0 +1,5 @@
+"""Lets `python -m foldline_local` run the commands without the command line installed."""
+
+from foldline_local.main import main
+
+main()

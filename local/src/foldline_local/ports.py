@@ -1,0 +1,69 @@
+"""Who holds a port: asked before anything starts, so that nothing is left half-started."""
+
+import errno
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+from foldline_local.errors import LocalError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A port that a process of the stack is about to listen on."""
+
+    host: str
+    port: int
+    program: str
+    variable: str
+
+
+def require_free(wanted: Iterable[Wanted]) -> None:
+    """Raise one line that names every taken port with its owner, or return."""
+    taken = [describe(want) for want in wanted if is_taken(want.host, want.port)]
+    if taken:
+        raise LocalError("; ".join(taken))
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether listening there would fail. Lingering connections of an earlier process do not count."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return _means_taken(error, host, port)
+    return False
+
+
+def _means_taken(error: OSError, host: str, port: int) -> bool:
+    if error.errno == errno.EADDRINUSE:
+        return True
+    raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def describe(want: Wanted) -> str:
+    """One clause: the port, who wants it, who has it, and how to move it."""
+    return f"port {want.port} for {want.program} is taken by {owner(want.port)} (set {want.variable} to move it)"
+
+
+def owner(port: int) -> str:
+    """The listening process as `pid 12 (command line)`; another user's process may hide its name from us."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            return _process(connection.pid)
+    return "an unknown process"
+
+
+def _process(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        command = ""
+    return f"pid {pid} ({command[:120] or 'unknown command'})"

@@ -1,0 +1,212 @@
+"""supervisord as the keeper of the processes: it starts, restarts and stops them, and keeps their logs.
+
+Nothing starts by itself (`autostart=false`): the stack decides the order. A process that dies afterwards is restarted by
+supervisord alone, whether or not any command of ours is running. We speak to it over a unix socket that only this user
+can open.
+"""
+
+import configparser
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from foldline_local.config import Settings, inherited
+from foldline_local.errors import LocalError
+from foldline_local.output import reason
+from foldline_local.program import Program
+
+START_SECONDS = 20
+LOG_BYTES = 20 * 1024**2
+LOG_BACKUPS = 3
+ALIVE = ("STARTING", "RUNNING")
+
+
+@dataclass(frozen=True)
+class State:
+    """A process as supervisord sees it."""
+
+    name: str
+    state: str
+    pid: int
+    seconds: int
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE
+
+
+class Supervisor:
+    """One stack's supervisord. Every call opens a connection of its own, so threads may share an instance."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._socket = settings.runtime / "supervisor.sock"
+        self._configuration = settings.run / "supervisord.conf"
+
+    def log_path(self, name: str) -> Path:
+        return self._settings.logs / f"{name}.log"
+
+    def is_running(self) -> bool:
+        try:
+            return self._rpc().getState()["statename"] == "RUNNING"
+        except (OSError, Fault):
+            return False
+
+    def apply(self, programs: Iterable[Program]) -> None:
+        """Make supervisord know exactly these programs. Those that run on unchanged are not disturbed."""
+        self._write(render(self._settings, programs, self._socket))
+        if not self.is_running():
+            self._launch()
+            return
+        ((added, changed, removed),) = self._rpc().reloadConfig()
+        for name in [*changed, *removed]:
+            self.stop(name)
+            self._rpc().removeProcessGroup(name)
+        for name in [*added, *changed]:
+            self._rpc().addProcessGroup(name)
+
+    def states(self) -> dict[str, State]:
+        found: dict[str, State] = {}
+        for info in self._rpc().getAllProcessInfo():
+            seconds = info["now"] - info["start"] if info["pid"] else 0
+            found[info["name"]] = State(info["name"], info["statename"], info["pid"], seconds)
+        return found
+
+    def start(self, name: str) -> None:
+        _tolerate(Faults.ALREADY_STARTED, self._rpc().startProcess, name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop and wait until the process is gone; supervisord kills it when its stop time is over."""
+        _tolerate(Faults.NOT_RUNNING, self._rpc().stopProcess, name, True)
+
+    def shutdown(self) -> None:
+        """End supervisord itself and wait for it."""
+        process = self._process()
+        self._rpc().shutdown()
+        if process:
+            process.wait(timeout=START_SECONDS)
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            return psutil.Process(self._rpc().getPID())
+        except psutil.NoSuchProcess:
+            return None
+
+    def last_line(self, name: str) -> str:
+        """The newest line of a program's log that says something."""
+        try:
+            lines = self.log_path(name).read_text(errors="replace")[-8192:].splitlines()
+        except OSError:
+            return ""
+        spoken = [line.strip() for line in lines if line.strip() and not line.startswith(("\t", " "))]
+        return spoken[-1][:300] if spoken else ""
+
+    def _rpc(self) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        return ServerProxy("http://127.0.0.1", transport).supervisor
+
+    def _write(self, text: str) -> None:
+        self._configuration.parent.mkdir(parents=True, exist_ok=True)
+        self._settings.logs.mkdir(parents=True, exist_ok=True)
+        self._configuration.write_text(text)
+        self._configuration.chmod(0o600)
+
+    def _launch(self) -> None:
+        _private_folder(self._settings.runtime)
+        self._socket.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)]
+        done = subprocess.run(command, capture_output=True, text=True, env=inherited(), check=False, cwd="/")
+        if done.returncode:
+                raise LocalError(f"supervisord did not start: {reason(done.stderr or done.stdout)}")
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_running():
+            if time.monotonic() > deadline:
+                raise LocalError(f"supervisord did not answer; its log is {self.log_path('supervisord')}")
+            _pause(self._socket)
+
+
+def _pause(path: Path) -> None:
+    """Wait a moment for the socket to be served."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)):
+            time.sleep(0.02)
+
+
+def _private_folder(path: Path) -> None:
+    """A folder under a shared parent must be ours, or another user could answer in supervisord's place."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise LocalError(f"{path} belongs to another user; set XDG_RUNTIME_DIR or TMPDIR to a folder of your own")
+    path.chmod(0o700)
+
+
+def _tolerate(fault: int, call: Any, *arguments: object) -> None:
+    try:
+        call(*arguments)
+    except Fault as error:
+        if error.faultCode != fault:
+            raise
+
+
+def render(settings: Settings, programs: Iterable[Program], socket_path: Path) -> str:
+    """The text of supervisord's configuration."""
+    config = configparser.RawConfigParser()
+    config["unix_http_server"] = {"file": _literal(str(socket_path)), "chmod": "0700"}
+    config["supervisord"] = {
+        "logfile": _literal(str(settings.logs / "supervisord.log")),
+        "pidfile": _literal(str(settings.runtime / "supervisord.pid")),
+        "childlogdir": _literal(str(settings.logs)),
+        "minfds": "4096",
+        "nocleanup": "true",
+        **({"user": "root"} if os.geteuid() == 0 else {}),
+    }
+    factory = "supervisor.rpcinterface:make_main_rpcinterface"
+    config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": factory}
+    for program in programs:
+        config[f"program:{program.name}"] = _section(settings, program)
+    text = StringIO()
+    config.write(text)
+    return text.getvalue()
+
+
+def _section(settings: Settings, program: Program) -> dict[str, str]:
+    section = {
+        "command": " ".join(_quoted(argument) for argument in program.argv),
+        "environment": ",".join(f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items())),
+        "directory": "/",
+        "autostart": "false",
+        "autorestart": "true",
+        "startsecs": "1",
+        "startretries": "100",
+        "stopsignal": program.stop_signal,
+        "stopwaitsecs": str(program.stop_seconds),
+        "stopasgroup": "false",
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": _literal(str(settings.logs / f"{program.name}.log")),
+        "stdout_logfile_maxbytes": str(LOG_BYTES),
+        "stdout_logfile_backups": str(LOG_BACKUPS),
+    }
+    if program.user:
+        section["user"] = program.user
+    return section
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{_literal(escaped)}"'
