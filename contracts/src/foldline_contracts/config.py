@@ -6,9 +6,10 @@ A variable `FOLDLINE_X` may also be given as `FOLDLINE_X_FILE`, the path of a fi
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 T = TypeVar("T")
+D = TypeVar("D")
 PREFIX = "FOLDLINE_"
 
 
@@ -42,11 +43,7 @@ class Environment:
             raise ConfigurationError(f"{PREFIX}{name} is not set")
         return value
 
-    @overload
-    def get(self, name: str, convert: Callable[[str], T], default: T) -> T: ...
-    @overload
-    def get(self, name: str, convert: Callable[[str], T], default: None) -> T | None: ...
-    def get(self, name: str, convert: Callable[[str], T], default: T | None) -> T | None:
+    def get(self, name: str, convert: Callable[[str], T], default: D) -> T | D:
         """The converted value, or `default`. `convert` raises ValueError with the reason."""
         value = self.text(name)
         if value is None:

@@ -36,7 +36,9 @@ def _web(name: str) -> Application:
 
 def _projector(projection: str) -> Application:
     port = f"{projection.replace('-', '_')}_metrics"
-    return Application(f"projector-{projection}", ("foldline", "projector", "run", projection), port)
+    return Application(
+        f"projector-{projection}", ("foldline", "projector", "run", projection), port
+    )
 
 
 APPLICATIONS: tuple[Application, ...] = (
@@ -57,6 +59,7 @@ def executable(name: str) -> str:
 
 
 def command_line(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The same command with its program's full path."""
     return executable(argv[0]), *argv[1:]
 
 
@@ -66,6 +69,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def applications(settings: Settings) -> list[Service]:
+    """Every process of Foldline itself, in starting order."""
     return [_service(settings, application) for application in APPLICATIONS]
 
 

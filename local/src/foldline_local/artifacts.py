@@ -39,7 +39,13 @@ java.version=21
 classname=dev.foldline.local.AnalysisPlugin
 deployment.target=ALL
 """
-LIBZSTD_PATHS = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib")
+LIBZSTD_PATHS = (
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/lib64",
+    "/usr/lib",
+)
 
 
 @dataclass(frozen=True)
@@ -50,30 +56,37 @@ class Layout:
 
     @property
     def java_home(self) -> Path:
+        """The Java runtime."""
         return self.cache / f"java-{wheels.JAVA.version}"
 
     @property
     def java(self) -> Path:
+        """The command that starts a JVM."""
         return self.java_home / "bin/java"
 
     @property
     def postgres(self) -> Path:
+        """PostgreSQL's programs and libraries."""
         return self.cache / f"postgres-{wheels.POSTGRES.version}"
 
     @property
     def mongodb(self) -> Path:
+        """MongoDB's server."""
         return self.cache / f"mongodb-{wheels.MONGODB.name}-{wheels.MONGODB.version}"
 
     @property
     def kafka(self) -> Path:
+        """The jars of Kafka and Connect."""
         return self._jars(jars.KAFKA)
 
     @property
     def debezium(self) -> Path:
+        """The jars of Connect's plug-in."""
         return self._jars(jars.DEBEZIUM)
 
     @property
     def elasticsearch(self) -> Path:
+        """The server home, whose name changes with our two source files as well."""
         digest = hashlib.sha256(jars.lock_text(jars.ELASTICSEARCH).encode())
         for source in _java_sources():
             digest.update(source.encode())
@@ -94,7 +107,15 @@ def _java_sources() -> list[str]:
 
 
 def missing(layout: Layout) -> list[Path]:
-    parts = (layout.java_home, layout.postgres, layout.mongodb, layout.kafka, layout.debezium, layout.elasticsearch)
+    """The parts that are not installed."""
+    parts = (
+        layout.java_home,
+        layout.postgres,
+        layout.mongodb,
+        layout.kafka,
+        layout.debezium,
+        layout.elasticsearch,
+    )
     return [part for part in parts if not part.exists()]
 
 
@@ -119,6 +140,7 @@ class Installer:
         self._downloads = layout.cache / "downloads"
 
     def run(self) -> None:
+        """Build what is missing; the first failure is raised after the others have ended."""
         layout = self._layout
         with ThreadPoolExecutor(6) as pool:
             java = pool.submit(self._part, layout.java_home, self._java)
@@ -143,7 +165,9 @@ class Installer:
             made.mkdir(mode=0o755)
             build(made)
             made.rename(target)
-        self._report(target.name.split("-")[0], f"installed {target.name}", time.monotonic() - started)
+        self._report(
+            target.name.split("-")[0], f"installed {target.name}", time.monotonic() - started
+        )
 
     def _wheel_builder(self, wheel: wheels.Wheel) -> Build:
         return lambda target: wheels.fetch(wheel, self._downloads, target)
@@ -174,11 +198,26 @@ class Installer:
 
     def _compile(self, home: Path, plugin: Path) -> None:
         """Compile our two files: there is no compiler in the runtime, so one comes as a jar and leaves again."""
-        with tempfile.TemporaryDirectory() as work, files("foldline_local").joinpath("java") as sources:
+        sources = Path(str(files("foldline_local") / "java"))
+        with tempfile.TemporaryDirectory() as work:
             jars.fetch(jars.COMPILER, self._downloads / "maven", Path(work))
-            command = [str(self._layout.java), "-cp", f"{work}/*", "org.eclipse.jdt.internal.compiler.batch.Main"]
-            command += ["-21", "-nowarn", "-proc:none", "-cp", ":".join(map(str, home.glob("lib/*.jar")))]
-            _run([*command, "-d", f"{work}/out", str(sources)], "compiling the Elasticsearch launcher")
+            command = [
+                str(self._layout.java),
+                "-cp",
+                f"{work}/*",
+                "org.eclipse.jdt.internal.compiler.batch.Main",
+            ]
+            command += [
+                "-21",
+                "-nowarn",
+                "-proc:none",
+                "-cp",
+                ":".join(map(str, home.glob("lib/*.jar"))),
+            ]
+            _run(
+                [*command, "-d", f"{work}/out", str(sources)],
+                "compiling the Elasticsearch launcher",
+            )
             _jar(Path(work) / "out", "AnalysisPlugin", plugin / f"{PLUGIN}.jar")
             _jar(Path(work) / "out", "Launcher", home / "lib/foldline-launcher.jar")
         (plugin / "plugin-descriptor.properties").write_text(PLUGIN_DESCRIPTOR)
@@ -192,11 +231,15 @@ def _jar(classes: Path, name: str, target: Path) -> None:
 
 
 def _transport_descriptor(folder: Path) -> str:
-    """The module's own descriptor without its module name: the server stands on the class path here, so the transport
-    must load through a plain class loader."""
+    """The module's own descriptor without its module name.
+
+    The server stands on the class path here, so the transport must load through a plain class loader.
+    """
     jar = next(folder.glob("transport-netty4-*.jar"))
     with zipfile.ZipFile(jar) as archive:
-        text = archive.read("META-INF/es-plugins/transport-netty4/plugin-descriptor.properties").decode()
+        text = archive.read(
+            "META-INF/es-plugins/transport-netty4/plugin-descriptor.properties"
+        ).decode()
     return "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("modulename"))
 
 
@@ -204,7 +247,9 @@ def _install_libzstd(folder: Path) -> None:
     name = find_library("zstd") or "libzstd.so.1"
     found = next((path for parent in LIBZSTD_PATHS if (path := Path(parent) / name).exists()), None)
     if found is None:
-        raise LocalError("Elasticsearch needs the system library libzstd.so.1, which is not installed here")
+        raise LocalError(
+            "Elasticsearch needs the system library libzstd.so.1, which is not installed here"
+        )
     folder.mkdir(parents=True)
     shutil.copyfile(found.resolve(), folder / "libzstd.so")
 
@@ -227,7 +272,9 @@ def require_space(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < NEEDED_BYTES:
-        raise LocalError(f"{folder} has {free / 1024**3:.1f} GiB free; at least {NEEDED_BYTES / 1024**3:.0f} are needed")
+        raise LocalError(
+            f"{folder} has {free / 1024**3:.1f} GiB free; at least {NEEDED_BYTES / 1024**3:.0f} are needed"
+        )
 
 
 @contextmanager

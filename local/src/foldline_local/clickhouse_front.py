@@ -35,14 +35,32 @@ import zstandard
 
 # Parameters of the transport and of the client, which the engine must not see as settings.
 TRANSPORT = frozenset(
-    "buffer_size client_protocol_version compress database decompress default_format enable_http_compression "
-    "http_headers_progress_interval_ms http_native_compression_disable_checksumming_on_decompress password query "
-    "query_id quota_key role send_progress_in_http_headers session_check session_id session_timeout user "
-    "wait_end_of_query".split()
+    {
+        "buffer_size",
+        "client_protocol_version",
+        "compress",
+        "database",
+        "decompress",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "http_native_compression_disable_checksumming_on_decompress",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "user",
+        "wait_end_of_query",
+    }
 )
 UNKNOWN_NAMES = frozenset({"60", "81"})  # table, database: the server answers 404
 COMPRESS_FROM = 8192
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - insert bodies pass through here once, in files of our own
+SHARED_MEMORY = Path("/dev/shm")  # insert bodies pass through here once, in files of our own
 
 _COMMENT = rb"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
 _INSERT = re.compile(_COMMENT + rb"INSERT\s+INTO\b", re.I | re.S)
@@ -67,6 +85,8 @@ class Statement:
 
 @dataclass(frozen=True)
 class Answer:
+    """What goes back: the body and the format that it is in."""
+
     body: bytes
     format: str
 
@@ -78,13 +98,18 @@ def statement(query: Mapping[str, str], body: bytes, default_format: str) -> Sta
         text=text or body,
         data=body if text else b"",
         database=query.get("database", ""),
-        settings={k: v for k, v in query.items() if k not in TRANSPORT and not k.startswith("param_")},
-        parameters={k.removeprefix("param_"): v for k, v in query.items() if k.startswith("param_")},
+        settings={
+            k: v for k, v in query.items() if k not in TRANSPORT and not k.startswith("param_")
+        },
+        parameters={
+            k.removeprefix("param_"): v for k, v in query.items() if k.startswith("param_")
+        },
         default_format=query.get("default_format") or default_format,
     )
 
 
 def quoted(text: str) -> str:
+    """A string literal of the engine's SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -100,12 +125,14 @@ class Engine:
         self.timezone = str(self._first.query("SELECT timezone()", "TabSeparated")).strip()
 
     def run(self, request: Statement) -> Answer:
+        """Execute one request; the engine's own errors pass through."""
         with self._connection() as connection, _scope(connection, request):
             if _INSERT.match(request.text):
                 return _insert(connection, request)
             return _select(connection, request)
 
     def close(self) -> None:
+        """Close every connection, which ends the engine cleanly."""
         with self._lock:
             for connection in self._idle:
                 connection.close()
@@ -187,7 +214,9 @@ def _insert(connection: Any, request: Statement) -> Answer:
     with tempfile.NamedTemporaryFile(prefix="foldline-insert-", dir=folder) as file:
         file.write(request.text[found.end() :] + request.data)
         file.flush()
-        connection.query(f"{head} FROM INFILE {quoted(file.name)} COMPRESSION 'none' FORMAT {wanted}", "Null")
+        connection.query(
+            f"{head} FROM INFILE {quoted(file.name)} COMPRESSION 'none' FORMAT {wanted}", "Null"
+        )
     return Answer(b"", wanted)
 
 
@@ -219,6 +248,7 @@ class Handler(BaseHTTPRequestHandler):
         """Silent: one line per request would be the whole log."""
 
     def do_POST(self) -> None:
+        """Answer any method: the interface tells requests apart by their parameters."""
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         body = self._body()
@@ -230,7 +260,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(query, body)
 
-    do_GET = do_HEAD = do_POST
+    do_GET = do_POST  # noqa: N815 - the base class's names
+    do_HEAD = do_POST  # noqa: N815
 
     def _answer(self, query: dict[str, str], body: bytes) -> None:
         headers = {
@@ -241,7 +272,9 @@ class Handler(BaseHTTPRequestHandler):
         default = self.headers.get("X-ClickHouse-Format") or "TabSeparated"
         try:
             answer = self.engine.run(statement(query, body, default))
-        except Exception as error:  # whatever the engine says is the client's answer, as the server does it
+        except (
+            Exception
+        ) as error:  # whatever the engine says is the client's answer, as the server does it
             self._refuse(str(error), headers)
             return
         headers["X-ClickHouse-Format"] = answer.format
@@ -273,9 +306,10 @@ class Handler(BaseHTTPRequestHandler):
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
         fields: dict[str, str] = {}
-        for part in message.iter_parts():  # type: ignore[attr-defined]
+        for part in message.iter_parts():
             payload = part.get_payload(decode=True)
-            fields[str(part.get_param("name", header="content-disposition"))] = payload.decode()
+            name = part.get_param("name", header="content-disposition")
+            fields[str(name)] = payload.decode() if isinstance(payload, bytes) else ""
         return fields
 
     def _reply(self, status: int, data: bytes, headers: dict[str, str]) -> None:
@@ -300,11 +334,20 @@ def _encode(data: bytes, accepted: str) -> tuple[bytes, str]:
 
 
 def _summary(size: int) -> str:
-    names = ("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read", "result_rows")
+    names = (
+        "read_rows",
+        "read_bytes",
+        "written_rows",
+        "written_bytes",
+        "total_rows_to_read",
+        "result_rows",
+    )
     return json.dumps({**dict.fromkeys(names, "0"), "result_bytes": str(size), "elapsed_ns": "0"})
 
 
 class Server(ThreadingHTTPServer):
+    """One thread a connection, none of which keeps the process from ending."""
+
     daemon_threads = True
     request_queue_size = 256
 

@@ -43,7 +43,7 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 
 LOOPBACK = "127.0.0.1"
-WILDCARDS = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, never a default
+WILDCARDS = ("0.0.0.0", "::", "*")  # recognised, never a default
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,12 @@ class Settings:
 
     @property
     def data(self) -> Path:
+        """What `down` keeps and `down --wipe` removes."""
         return self.directory / "data"
 
     @property
     def logs(self) -> Path:
+        """One file per process, with its rotated predecessors."""
         return self.directory / "logs"
 
     @property
@@ -95,7 +97,9 @@ class Settings:
         return {**local, **self.given}
 
 
-def load(environ: Mapping[str, str], *, directory: Path | None = None, offset: int | None = None) -> Settings:
+def load(
+    environ: Mapping[str, str], *, directory: Path | None = None, offset: int | None = None
+) -> Settings:
     """Read the settings, with `directory` and `offset` overriding the environment when given."""
     chosen = (directory or _directory(environ)).absolute()
     return Settings(
@@ -116,7 +120,17 @@ def from_environment(*, directory: Path | None = None, offset: int | None = None
 
 def inherited() -> dict[str, str]:
     """What every child takes over from this process: enough to run, nothing that could change its meaning."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+    kept = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+    )
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
@@ -154,7 +168,9 @@ def _ports(environ: Mapping[str, str], offset: int | None) -> dict[str, int]:
     seen: dict[int, str] = {}
     for name, port in ports.items():
         if port in seen:
-            raise LocalError(f"port {port} is given to both {seen[port]} and {name}; change {port_variable(name)}")
+            raise LocalError(
+                f"port {port} is given to both {seen[port]} and {name}; change {port_variable(name)}"
+            )
         seen[port] = name
     return ports
 
@@ -167,7 +183,9 @@ def port_variable(name: str) -> str:
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     port = _integer(environ, port_variable(name), default)
     if not 0 < port < 65536:
-        raise LocalError(f"{port_variable(name)} is {port}, which is not a port between 1 and 65535")
+        raise LocalError(
+            f"{port_variable(name)} is {port}, which is not a port between 1 and 65535"
+        )
     return port
 
 
@@ -196,6 +214,8 @@ def _given(environ: Mapping[str, str]) -> dict[str, str]:
         values = {name: environ[name] for name in names if environ.get(name)}
         if values and len(values) < len(names):
             missing = next(name for name in names if name not in values)
-            raise LocalError(f"{next(iter(values))} is given but {missing} is not; give both or none")
+            raise LocalError(
+                f"{next(iter(values))} is given but {missing} is not; give both or none"
+            )
         found.update(values)
     return found

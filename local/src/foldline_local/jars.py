@@ -37,6 +37,7 @@ class Bundle:
 
     @property
     def version(self) -> str:
+        """The version of what the bundle is named after."""
         return self.coordinates[0].rsplit(":", 1)[1]
 
 
@@ -86,6 +87,7 @@ BUNDLES = (KAFKA, DEBEZIUM, ELASTICSEARCH, COMPILER)
 
 
 def lock_text(bundle: Bundle) -> str:
+    """The committed lock, one line a jar."""
     return (files("foldline_local") / "locks" / f"{bundle.name}.lock").read_text()
 
 
@@ -95,6 +97,7 @@ def lock_digest(bundle: Bundle) -> str:
 
 
 def read_lock(text: str) -> list[LockedJar]:
+    """The jars of a lock's text."""
     jars = []
     for line in text.splitlines():
         coordinate, sha256 = line.split()
@@ -147,7 +150,14 @@ def resolve(bundle: Bundle, work: Path) -> str:
 
 def _render(bundle: Bundle, dependencies: Iterable[object]) -> str:
     jars = [
-        LockedJar(*(str(getattr(dependency, name)) for name in ("groupId", "artifactId", "version", "sha256")))
+        LockedJar(
+            *(
+                str(getattr(dependency, name))
+                for name in ("groupId", "artifactId", "version", "sha256")
+            )
+        )
         for dependency in dependencies
     ]
-    return "".join(f"{line}\n" for line in sorted(str(jar) for jar in jars if jar.group not in bundle.provided))
+    return "".join(
+        f"{line}\n" for line in sorted(str(jar) for jar in jars if jar.group not in bundle.provided)
+    )

@@ -19,9 +19,10 @@ from foldline_local.stack import Stack
 class Commands(click.Group):
     """Turns the room's one error into one line on standard error and exit status 1."""
 
-    def invoke(self, context: click.Context) -> object:
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the chosen command."""
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except LocalError as error:
             raise click.ClickException(str(error)) from error
 
@@ -40,7 +41,9 @@ def setup() -> None:
 
 
 @local.command()
-@click.option("--services-only", is_flag=True, help="Only the six services, without Foldline's own processes.")
+@click.option(
+    "--services-only", is_flag=True, help="Only the six services, without Foldline's own processes."
+)
 def up(services_only: bool) -> None:
     """Start everything and return when it serves."""
     settings = from_environment()
@@ -82,7 +85,9 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
     found = sorted(folder.glob("*.log")) if name is None else [folder / f"{name}.log"]
     if not found or not all(path.exists() for path in found):
         have = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none"
-        raise LocalError(f"there is no log of {name or 'any process'} in {folder}; there are: {have}")
+        raise LocalError(
+            f"there is no log of {name or 'any process'} in {folder}; there are: {have}"
+        )
     command = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, found)]
     sys.exit(subprocess.run(command, check=False).returncode)
 
@@ -109,4 +114,5 @@ def _report(name: str, event: str, seconds: float) -> None:
 
 
 def main() -> None:
+    """Run the group by itself, without the `foldline` command around it."""
     local(prog_name="foldline-local")

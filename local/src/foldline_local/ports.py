@@ -54,7 +54,8 @@ def describe(want: Wanted) -> str:
 def owner(port: int) -> str:
     """The listening process as `pid 12 (command line)`; another user's process may hide its name from us."""
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        local = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and local and local.port == port:
             return _process(connection.pid)
     return "an unknown process"
 

@@ -47,4 +47,5 @@ class Service:
 
     @property
     def name(self) -> str:
+        """The name by which users and supervisord know it."""
         return self.program.name

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
@@ -59,6 +59,7 @@ class Stack:
                 self._report("stack", f"removed the data in {self.settings.directory}", 0.0)
 
     def states(self) -> dict[str, State]:
+        """Every process of this stack that supervisord knows; none when it is not running."""
         return self.supervisor.states() if self.supervisor.is_running() else {}
 
     def known(self) -> list[Service]:
@@ -66,11 +67,25 @@ class Stack:
         return [*services(self.settings), *applications.applications(self.settings)]
 
     def wait_ready(self, name: str) -> None:
-        """Wait until the named process serves, as `up` does."""
-        service = next((service for service in self.known() if service.name == name), None)
-        if service is None:
-            raise LocalError(f"{name} is not a process of this stack; there are {', '.join(self._names())}")
-        Start(self.supervisor, service).await_ready()
+        """Wait until the named process serves, over as many restarts as it takes."""
+        Start(self.supervisor, self._service(name), restarts=True).await_ready()
+
+    def start(self, name: str) -> None:
+        """Start one process of a running stack again and wait until it serves."""
+        self.supervisor.start(self._service(name).name)
+        self.wait_ready(name)
+
+    def stop(self, name: str) -> None:
+        """Stop one process of a running stack; it stays stopped until it is started."""
+        self.supervisor.stop(self._service(name).name)
+
+    def _service(self, name: str) -> Service:
+        for service in self.known():
+            if service.name == name:
+                return service
+        raise LocalError(
+            f"{name} is not a process of this stack; there are {', '.join(self._names())}"
+        )
 
     def _names(self) -> list[str]:
         return [service.name for service in self.known()]
@@ -78,12 +93,21 @@ class Stack:
     def _preflight(self, wanted: list[Service]) -> None:
         require_space(self.settings.directory)
         alive = {name for name, state in self.states().items() if state.is_alive}
-        ports = (port for service in wanted if service.name not in alive for port in self._ports(service.program))
+        ports = (
+            port
+            for service in wanted
+            if service.name not in alive
+            for port in self._ports(service.program)
+        )
         require_free(ports)
 
     def _ports(self, program: Program) -> Iterator[Wanted]:
         for name, port in program.ports.items():
-            host = "127.0.0.1" if name in ("kafka_controller", "elasticsearch_transport") else self.settings.bind
+            host = (
+                "127.0.0.1"
+                if name in ("kafka_controller", "elasticsearch_transport")
+                else self.settings.bind
+            )
             yield Wanted(host, port, program.name, port_variable(name))
 
     def _start_all(self, backing: list[Service], front: list[Service]) -> None:
@@ -131,12 +155,16 @@ class Stack:
         start = Start(self.supervisor, service, broken)
         if state and state.is_alive:
             start.await_ready()
-            self._report(service.name, f"already up on {service.program.address}", time.monotonic() - started)
+            self._report(
+                service.name, f"already up on {service.program.address}", time.monotonic() - started
+            )
             return
         service.prepare()
         self.supervisor.start(service.name)
         start.await_ready()
-        self._report(service.name, f"ready on {service.program.address}", time.monotonic() - started)
+        self._report(
+            service.name, f"ready on {service.program.address}", time.monotonic() - started
+        )
 
     def _prepare_applications(self) -> None:
         for argv in applications.PREPARATIONS:
@@ -174,29 +202,42 @@ class Stack:
             self.settings.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             handle = (self.settings.directory / ".lock").open("w")
         except OSError as error:
-            raise LocalError(f"cannot write to {self.settings.directory}: {error.strerror}") from error
+            raise LocalError(
+                f"cannot write to {self.settings.directory}: {error.strerror}"
+            ) from error
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LocalError(f"another command is at work on {self.settings.directory}") from None
+                raise LocalError(
+                    f"another command is at work on {self.settings.directory}"
+                ) from None
             yield
 
 
 class Start:
     """The wait for one process: it ends with an answer, with the process's death, or at its deadline."""
 
-    def __init__(self, supervisor: Supervisor, service: Service, broken: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        service: Service,
+        broken: threading.Event | None = None,
+        restarts: bool = False,
+    ) -> None:
         self._supervisor = supervisor
         self._service = service
         self._broken = broken or threading.Event()
+        self._restarts = restarts
         self._pid = 0
 
     def await_ready(self) -> None:
+        """Return when the process serves; otherwise raise one line that says why it does not."""
         program = self._service.program
         deadline = time.monotonic() + program.ready_seconds
         while (reason := self._attempt()) is not None:
-            self._require_alive()
+            if not self._restarts:
+                self._require_alive()
             if self._broken.is_set():
                 raise LocalError(f"{program.name} was given up, because another process failed")
             if time.monotonic() > deadline:
@@ -207,7 +248,9 @@ class Start:
         try:
             self._service.ready()
             self._service.provision()
-        except Exception as error:  # any failure means "not yet"; the deadline decides when it means more
+        except (
+            Exception
+        ) as error:  # any failure means "not yet"; the deadline decides when it means more
             return (str(error) or type(error).__name__).splitlines()[0]
         return None
 
@@ -221,7 +264,9 @@ class Start:
     def _failure(self, what: str) -> LocalError:
         name = self._service.name
         said = self._supervisor.last_line(name) or "nothing"
-        return LocalError(f"{name} {what}; log {self._supervisor.log_path(name)}, last line: {said}")
+        return LocalError(
+            f"{name} {what}; log {self._supervisor.log_path(name)}, last line: {said}"
+        )
 
 
 def _await(event: threading.Event, broken: threading.Event) -> None:
@@ -239,7 +284,7 @@ def _finish(pending: set[Future[None]]) -> None:
 
 def _materialise(program: Program) -> None:
     """Write the files that the program reads at its start."""
-    folders: Iterable = [*program.directories, *(path.parent for path in [*program.files, *program.links])]
+    folders = [*program.directories, *(path.parent for path in [*program.files, *program.links])]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     for path, text in program.files.items():
@@ -261,7 +306,9 @@ def _run_once(argv: tuple[str, ...], environment: dict[str, str]) -> None:
             check=False,
         )
     except FileNotFoundError:
-        raise LocalError(f"`{said}` cannot run: {argv[0]} is not installed in this Python") from None
+        raise LocalError(
+            f"`{said}` cannot run: {argv[0]} is not installed in this Python"
+        ) from None
     except subprocess.TimeoutExpired:
         raise LocalError(f"`{said}` took longer than {PREPARATION_SECONDS} s") from None
     if done.returncode:

@@ -43,6 +43,7 @@ class State:
 
     @property
     def is_alive(self) -> bool:
+        """Whether there is a process, starting or started."""
         return self.state in ALIVE
 
 
@@ -55,11 +56,13 @@ class Supervisor:
         self._configuration = settings.run / "supervisord.conf"
 
     def log_path(self, name: str) -> Path:
+        """Where a program's output goes."""
         return self._settings.logs / f"{name}.log"
 
     def is_running(self) -> bool:
+        """Whether this stack's supervisord answers."""
         try:
-            return self._rpc().getState()["statename"] == "RUNNING"
+            return bool(self._call("getState")["statename"] == "RUNNING")
         except (OSError, Fault):
             return False
 
@@ -69,37 +72,39 @@ class Supervisor:
         if not self.is_running():
             self._launch()
             return
-        ((added, changed, removed),) = self._rpc().reloadConfig()
+        ((added, changed, removed),) = self._call("reloadConfig")
         for name in [*changed, *removed]:
             self.stop(name)
-            self._rpc().removeProcessGroup(name)
+            self._call("removeProcessGroup", name)
         for name in [*added, *changed]:
-            self._rpc().addProcessGroup(name)
+            self._call("addProcessGroup", name)
 
     def states(self) -> dict[str, State]:
+        """Every known program by name."""
         found: dict[str, State] = {}
-        for info in self._rpc().getAllProcessInfo():
+        for info in self._call("getAllProcessInfo"):
             seconds = info["now"] - info["start"] if info["pid"] else 0
             found[info["name"]] = State(info["name"], info["statename"], info["pid"], seconds)
         return found
 
     def start(self, name: str) -> None:
-        _tolerate(Faults.ALREADY_STARTED, self._rpc().startProcess, name, False)
+        """Start without waiting; a running process is left alone."""
+        self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
 
     def stop(self, name: str) -> None:
         """Stop and wait until the process is gone; supervisord kills it when its stop time is over."""
-        _tolerate(Faults.NOT_RUNNING, self._rpc().stopProcess, name, True)
+        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
 
     def shutdown(self) -> None:
         """End supervisord itself and wait for it."""
         process = self._process()
-        self._rpc().shutdown()
+        self._call("shutdown")
         if process:
             process.wait(timeout=START_SECONDS)
 
     def _process(self) -> psutil.Process | None:
         try:
-            return psutil.Process(self._rpc().getPID())
+            return psutil.Process(self._call("getPID"))
         except psutil.NoSuchProcess:
             return None
 
@@ -109,12 +114,23 @@ class Supervisor:
             lines = self.log_path(name).read_text(errors="replace")[-8192:].splitlines()
         except OSError:
             return ""
-        spoken = [line.strip() for line in lines if line.strip() and not line.startswith(("\t", " "))]
+        spoken = [
+            line.strip() for line in lines if line.strip() and not line.startswith(("\t", " "))
+        ]
         return spoken[-1][:300] if spoken else ""
 
-    def _rpc(self) -> Any:
+    def _call(self, method: str, *arguments: object) -> Any:
+        """One request over the unix socket; the URL is only what the protocol's library asks for."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
-        return ServerProxy("http://127.0.0.1", transport).supervisor
+        with ServerProxy("http://127.0.0.1", transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+    def _tolerating(self, fault: int, method: str, *arguments: object) -> None:
+        try:
+            self._call(method, *arguments)
+        except Fault as error:
+            if error.faultCode != fault:
+                raise
 
     def _write(self, text: str) -> None:
         self._configuration.parent.mkdir(parents=True, exist_ok=True)
@@ -126,13 +142,17 @@ class Supervisor:
         _private_folder(self._settings.runtime)
         self._socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)]
-        done = subprocess.run(command, capture_output=True, text=True, env=inherited(), check=False, cwd="/")
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=inherited(), check=False, cwd="/"
+        )
         if done.returncode:
-                raise LocalError(f"supervisord did not start: {reason(done.stderr or done.stdout)}")
+            raise LocalError(f"supervisord did not start: {reason(done.stderr or done.stdout)}")
         deadline = time.monotonic() + START_SECONDS
         while not self.is_running():
             if time.monotonic() > deadline:
-                raise LocalError(f"supervisord did not answer; its log is {self.log_path('supervisord')}")
+                raise LocalError(
+                    f"supervisord did not answer; its log is {self.log_path('supervisord')}"
+                )
             _pause(self._socket)
 
 
@@ -147,16 +167,10 @@ def _private_folder(path: Path) -> None:
     """A folder under a shared parent must be ours, or another user could answer in supervisord's place."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
-        raise LocalError(f"{path} belongs to another user; set XDG_RUNTIME_DIR or TMPDIR to a folder of your own")
+        raise LocalError(
+            f"{path} belongs to another user; set XDG_RUNTIME_DIR or TMPDIR to a folder of your own"
+        )
     path.chmod(0o700)
-
-
-def _tolerate(fault: int, call: Any, *arguments: object) -> None:
-    try:
-        call(*arguments)
-    except Fault as error:
-        if error.faultCode != fault:
-            raise
 
 
 def render(settings: Settings, programs: Iterable[Program], socket_path: Path) -> str:
@@ -183,7 +197,9 @@ def render(settings: Settings, programs: Iterable[Program], socket_path: Path) -
 def _section(settings: Settings, program: Program) -> dict[str, str]:
     section = {
         "command": " ".join(_quoted(argument) for argument in program.argv),
-        "environment": ",".join(f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items())),
+        "environment": ",".join(
+            f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items())
+        ),
         "directory": "/",
         "autostart": "false",
         "autorestart": "true",

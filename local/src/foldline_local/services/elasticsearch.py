@@ -19,6 +19,7 @@ _OPTIONS = (
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     address = f"{settings.host}:{settings.ports['elasticsearch']}"
     return Service(_program(settings, layout, address), ready=lambda: _ready(address))
 

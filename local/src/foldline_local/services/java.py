@@ -25,4 +25,5 @@ def command(layout: Layout, name: str, heap: str, *options: str) -> tuple[str, .
 
 
 def class_path(*folders: object) -> tuple[str, str]:
+    """The option that names what a JVM loads its classes from."""
     return "-cp", ":".join(str(folder) for folder in folders)

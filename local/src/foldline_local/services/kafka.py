@@ -68,6 +68,7 @@ controlled.shutdown.enable=true
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     host, port = settings.host, settings.ports["kafka"]
     return Service(
         _program(settings, layout),
@@ -77,7 +78,10 @@ def service(settings: Settings, layout: Layout) -> Service:
 
 
 def _program(settings: Settings, layout: Layout) -> Program:
-    ports = {"kafka": settings.ports["kafka"], "kafka_controller": settings.ports["kafka_controller"]}
+    ports = {
+        "kafka": settings.ports["kafka"],
+        "kafka_controller": settings.ports["kafka_controller"],
+    }
     options = ("-Xms128m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", _logging(settings))
     return Program(
         name="kafka",
@@ -89,7 +93,10 @@ def _program(settings: Settings, layout: Layout) -> Program:
         ),
         address=f"{settings.host}:{ports['kafka']}",
         ports=ports,
-        files={_properties(settings): _configuration(settings), settings.run / "log4j2.properties": LOG_CONFIGURATION},
+        files={
+            _properties(settings): _configuration(settings),
+            settings.run / "log4j2.properties": LOG_CONFIGURATION,
+        },
         directories=(_data(settings), layout.class_data),
         stop_seconds=60,
     )
@@ -97,7 +104,10 @@ def _program(settings: Settings, layout: Layout) -> Program:
 
 def _configuration(settings: Settings) -> str:
     port = settings.ports["kafka"]
-    listeners, advertised = [f"PLAINTEXT://{settings.bind}:{port}"], [f"PLAINTEXT://{settings.host}:{port}"]
+    listeners, advertised = (
+        [f"PLAINTEXT://{settings.bind}:{port}"],
+        [f"PLAINTEXT://{settings.host}:{port}"],
+    )
     if settings.kafka_external:
         listeners.append(f"EXTERNAL://{settings.kafka_external}")
         advertised.append(f"EXTERNAL://{settings.kafka_external}")
@@ -128,8 +138,21 @@ def _format(settings: Settings, layout: Layout) -> None:
         return
     options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", _logging(settings))
     identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
-    command = [*java.command(layout, "kafka-format", "128m", *options), *java.class_path(layout.kafka / "*")]
-    command += ["kafka.tools.StorageTool", "format", "--standalone", "-t", identity, "-c", str(_properties(settings))]
+    command = [
+        *java.command(layout, "kafka-format", "128m", *options),
+        *java.class_path(layout.kafka / "*"),
+    ]
+    command += [
+        "kafka.tools.StorageTool",
+        "format",
+        "--standalone",
+        "-t",
+        identity,
+        "-c",
+        str(_properties(settings)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LocalError(f"formatting Kafka's data folder failed: {reason(done.stderr + done.stdout)}")
+        raise LocalError(
+            f"formatting Kafka's data folder failed: {reason(done.stderr + done.stdout)}"
+        )

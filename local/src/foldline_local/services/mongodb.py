@@ -16,6 +16,7 @@ CACHE_GIB = "0.25"  # the smallest that the storage engine takes
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     return Service(
         _program(settings, layout),
         ready=lambda: _ready(settings),
@@ -25,8 +26,24 @@ def service(settings: Settings, layout: Layout) -> Service:
 
 def _program(settings: Settings, layout: Layout) -> Program:
     port, data = settings.ports["mongodb"], settings.data / "mongodb"
-    argv = [str(layout.mongodb / "bin/mongod"), "--bind_ip", settings.bind, "--port", str(port), "--dbpath", str(data)]
-    argv += ["--replSet", REPLICA_SET, "--oplogSize", "256", "--wiredTigerCacheSizeGB", CACHE_GIB, "--nounixsocket"]
+    argv = [
+        str(layout.mongodb / "bin/mongod"),
+        "--bind_ip",
+        settings.bind,
+        "--port",
+        str(port),
+        "--dbpath",
+        str(data),
+    ]
+    argv += [
+        "--replSet",
+        REPLICA_SET,
+        "--oplogSize",
+        "256",
+        "--wiredTigerCacheSizeGB",
+        CACHE_GIB,
+        "--nounixsocket",
+    ]
     argv += ["--quiet", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     return Program(
         name="mongodb",
@@ -40,7 +57,10 @@ def _program(settings: Settings, layout: Layout) -> Program:
 
 def _client(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
     return pymongo.MongoClient(
-        settings.host, settings.ports["mongodb"], directConnection=True, serverSelectionTimeoutMS=2000
+        settings.host,
+        settings.ports["mongodb"],
+        directConnection=True,
+        serverSelectionTimeoutMS=2000,
     )
 
 

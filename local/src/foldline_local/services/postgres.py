@@ -45,6 +45,7 @@ _NETWORK_RULES = "host all all samenet trust\nhost replication all samenet trust
 
 
 def service(settings: Settings, layout: Layout) -> Service:
+    """Describe the service for this stack."""
     program = _program(settings, layout)
     return Service(
         program,
@@ -101,7 +102,18 @@ def _initialise(data: Path, layout: Layout) -> None:
         require_reachable(new, account)
         require_reachable(_bin(layout) / "initdb", account)
         os.chown(new, account.pw_uid, account.pw_gid)
-    command = [str(_bin(layout) / "initdb"), "-D", str(new), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "-N"]
+    command = [
+        str(_bin(layout) / "initdb"),
+        "-D",
+        str(new),
+        "-U",
+        SUPERUSER,
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     done = subprocess.run(
         command,
@@ -146,7 +158,9 @@ def _provision(settings: Settings) -> None:
     with _connect(settings) as connection:
         roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
         for role in (role for role in ROLES if role not in roles):
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN REPLICATION").format(sql.Identifier(role)))
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN REPLICATION").format(sql.Identifier(role))
+            )
         databases = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
         for database in (database for database in DATABASES if database not in databases):
             statement = sql.SQL("CREATE DATABASE {} OWNER foldline")
