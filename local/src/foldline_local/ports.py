@@ -52,12 +52,15 @@ def describe(want: Wanted) -> str:
 
 
 def owner(port: int) -> str:
-    """The listening process as `pid 12 (command line)`; another user's process may hide its name from us."""
-    for connection in psutil.net_connections("tcp"):
-        local = connection.laddr
-        if connection.status == psutil.CONN_LISTEN and local and local.port == port:
-            return _process(connection.pid)
-    return "an unknown process"
+    """The process that holds the port, as `pid 12 (command line)`.
+
+    A listener first; without one, it is the near end of somebody's connection. Another user's process may hide from us.
+    """
+    held = [
+        found for found in psutil.net_connections("tcp") if found.laddr and found.laddr[1] == port
+    ]
+    held.sort(key=lambda found: found.status != psutil.CONN_LISTEN)
+    return _process(held[0].pid) if held else "an unknown process"
 
 
 def _process(pid: int | None) -> str:

@@ -1,0 +1,121 @@
+"""A stack of its own for tests: own ports, own data, gone afterwards.
+
+    with running_stack() as stack:
+        stack.urls["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]
+        stack.kill("connect", signal.SIGKILL)   # supervisord starts it again
+        stack.wait_ready("connect")
+        stack.stop("kafka"); stack.start("kafka")
+
+It runs beside a demo because nothing is shared with one but the installed programs. Addresses that the environment gives
+are ignored here: a test must not write into somebody's database.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from foldline_local import applications
+from foldline_local.config import Settings, load
+from foldline_local.stack import Stack
+
+END_SECONDS = 30
+# Keeps every port below 32768, from where the kernel takes the near ends of outgoing connections.
+DEFAULT_OFFSET = 2000
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that is up, with handles for doing it harm."""
+
+    stack: Stack
+
+    @property
+    def settings(self) -> Settings:
+        """Ports, folders and bind address."""
+        return self.stack.settings
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The addresses by their variables."""
+        return self.settings.addresses()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment for a process of Foldline on this stack."""
+        return applications.environment(self.settings)
+
+    def pid(self, name: str) -> int:
+        """The process as it runs now."""
+        return self.stack.states()[name].pid
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal and return when that process is gone; supervisord then starts another.
+
+        SIGKILL takes the process's children along, as a crash of the machine would: an orphaned worker would go on
+        answering on its parent's port.
+        """
+        process = psutil.Process(self.pid(name))
+        family = [process, *(process.children(recursive=True) if number == signal.SIGKILL else ())]
+        for member in family:
+            member.send_signal(number)
+        psutil.wait_procs(family, timeout=END_SECONDS)
+
+    def stop(self, name: str) -> None:
+        """Stop in good order, and keep it stopped."""
+        self.stack.stop(name)
+
+    def start(self, name: str) -> None:
+        """Start what was stopped, and wait until it serves."""
+        self.stack.start(name)
+
+    def wait_ready(self, name: str) -> None:
+        """Wait until it serves, over restarts."""
+        self.stack.wait_ready(name)
+
+
+@contextmanager
+def running_stack(
+    directory: Path | None = None,
+    port_offset: int = DEFAULT_OFFSET,
+    *,
+    services_only: bool = True,
+    keep: bool = False,
+) -> Iterator[RunningStack]:
+    """Bring a stack up, and down again afterwards; its data goes too unless `keep` is set."""
+    with _folder(directory) as chosen:
+        stack = Stack(_settings(chosen, port_offset, os.environ), _silent)
+        try:
+            stack.up(services_only=services_only)
+            yield RunningStack(stack)
+        finally:
+            stack.down(wipe=not keep)
+
+
+def _settings(directory: Path, offset: int, environ: Mapping[str, str]) -> Settings:
+    own = {name: value for name, value in environ.items() if not name.startswith("FOLDLINE_")}
+    return load(own, directory=directory, offset=offset)
+
+
+@contextmanager
+def _folder(directory: Path | None) -> Iterator[Path]:
+    """The given folder, or one that PostgreSQL's account can enter when we run as root."""
+    if directory is not None:
+        yield directory
+        return
+    made = Path(tempfile.mkdtemp(prefix="foldline-test-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _silent(name: str, event: str, seconds: float) -> None:
+    """Tests have a reporter of their own."""
