@@ -12,6 +12,7 @@ import click
 from foldline_local import jars
 from foldline_local.artifacts import Layout, install
 from foldline_local.config import from_environment
+from foldline_local.demo import Demo
 from foldline_local.errors import LocalError
 from foldline_local.stack import Stack
 
@@ -25,6 +26,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except LocalError as error:
             raise click.ClickException(str(error)) from error
+        except (
+            OSError
+        ) as error:  # a full disk, a folder that is not ours: the system's own words are the line
+            place = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{place}{error.strerror or error}") from error
 
 
 @click.group(cls=Commands)
@@ -49,6 +55,12 @@ def up(services_only: bool) -> None:
     settings = from_environment()
     Stack(settings, _report).up(services_only=services_only)
     click.echo(f"data and logs in {settings.directory}")
+
+
+@local.command()
+def demo() -> None:
+    """Place orders through the running pipeline and read them back from every store."""
+    Demo(from_environment()).run()
 
 
 @local.command()

@@ -22,12 +22,14 @@ from pathlib import Path
 import psutil
 
 from foldline_local import applications
-from foldline_local.config import Settings, load
+from foldline_local.config import DEFAULT_PORTS, LOOPBACK, Settings, load
+from foldline_local.errors import LocalError
+from foldline_local.ports import is_taken
 from foldline_local.stack import Stack
 
 END_SECONDS = 30
 # Keeps every port below 32768, from where the kernel takes the near ends of outgoing connections.
-DEFAULT_OFFSET = 2000
+OFFSETS = range(1500, 5700, 100)
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,18 @@ class RunningStack:
 @contextmanager
 def running_stack(
     directory: Path | None = None,
-    port_offset: int = DEFAULT_OFFSET,
+    port_offset: int | None = None,
     *,
     services_only: bool = True,
     keep: bool = False,
 ) -> Iterator[RunningStack]:
-    """Bring a stack up, and down again afterwards; its data goes too unless `keep` is set."""
-    with _folder(directory) as chosen:
-        stack = Stack(_settings(chosen, port_offset, os.environ), _silent)
+    """Bring a stack up, and down again afterwards; its data goes too unless `keep` is set.
+
+    Without a directory it gets a temporary one, without an offset a free set of ports.
+    """
+    with scratch(directory) as chosen:
+        offset = free_offset() if port_offset is None else port_offset
+        stack = Stack(isolated(chosen, offset, os.environ), _silent)
         try:
             stack.up(services_only=services_only)
             yield RunningStack(stack)
@@ -98,13 +104,23 @@ def running_stack(
             stack.down(wipe=not keep)
 
 
-def _settings(directory: Path, offset: int, environ: Mapping[str, str]) -> Settings:
+def free_offset() -> int:
+    """An offset at which every port is free. Sessions begin their search at different places, so as not to race."""
+    begin = os.getpid() % len(OFFSETS)
+    for offset in [*OFFSETS[begin:], *OFFSETS[:begin]]:
+        if not any(is_taken(LOOPBACK, port + offset) for port in DEFAULT_PORTS.values()):
+            return offset
+    raise LocalError("no free set of ports was found for a test stack")
+
+
+def isolated(directory: Path, offset: int, environ: Mapping[str, str]) -> Settings:
+    """Settings that take nothing of `FOLDLINE_*` from the environment."""
     own = {name: value for name, value in environ.items() if not name.startswith("FOLDLINE_")}
     return load(own, directory=directory, offset=offset)
 
 
 @contextmanager
-def _folder(directory: Path | None) -> Iterator[Path]:
+def scratch(directory: Path | None = None) -> Iterator[Path]:
     """The given folder, or one that PostgreSQL's account can enter when we run as root."""
     if directory is not None:
         yield directory

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from foldline_local.config import DEFAULT_PORTS, load
+from foldline_local.errors import LocalError
+
+
+def settings(**environ):
+    return load(environ, directory=Path("/srv/foldline"))
+
+
+def test_defaults_are_the_documented_addresses():
+    assert settings().addresses() == {
+        "FOLDLINE_WRITE_DATABASE_URL": "postgresql://foldline@127.0.0.1:5432/foldline_write",
+        "FOLDLINE_READ_DATABASE_URL": "postgresql://foldline@127.0.0.1:5432/foldline_read",
+        "FOLDLINE_MONGODB_URL": "mongodb://127.0.0.1:27017/foldline_read?replicaSet=rs0",
+        "FOLDLINE_CLICKHOUSE_URL": "http://127.0.0.1:8123/foldline_read",
+        "FOLDLINE_ELASTICSEARCH_URL": "http://127.0.0.1:9200",
+        "FOLDLINE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+        "FOLDLINE_CONNECT_URL": "http://127.0.0.1:8083",
+    }
+
+
+def test_an_offset_moves_every_port_and_a_port_of_its_own_wins():
+    moved = settings(FOLDLINE_LOCAL_PORT_OFFSET="2000", FOLDLINE_LOCAL_PORT_KAFKA="4242")
+    assert moved.ports == {
+        name: 4242 if name == "kafka" else port + 2000 for name, port in DEFAULT_PORTS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"FOLDLINE_LOCAL_PORT_KAFKA": "many"}, "FOLDLINE_LOCAL_PORT_KAFKA is 'many'"),
+        ({"FOLDLINE_LOCAL_PORT_KAFKA": "70000"}, "FOLDLINE_LOCAL_PORT_KAFKA is 70000"),
+        ({"FOLDLINE_LOCAL_PORT_KAFKA": "5432"}, "port 5432 is given to both kafka and postgres"),
+        ({"FOLDLINE_LOCAL_PORT_OFFSET": "60000"}, "which is not a port"),
+        ({"FOLDLINE_LOCAL_KAFKA_EXTERNAL": "10.88.0.1"}, "which is not host:port"),
+        (
+            {"FOLDLINE_WRITE_DATABASE_URL": "postgresql://db/write"},
+            "FOLDLINE_WRITE_DATABASE_URL is given but FOLDLINE_READ_DATABASE_URL is not",
+        ),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_it(environ, said):
+    with pytest.raises(LocalError, match=said) as raised:
+        settings(**environ)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_given_address_replaces_the_local_service():
+    given = settings(FOLDLINE_MONGODB_URL="mongodb://elsewhere/db")
+    assert not given.is_local("mongodb")
+    assert given.is_local("kafka")
+    assert given.addresses()["FOLDLINE_MONGODB_URL"] == "mongodb://elsewhere/db"
+
+
+def test_clients_reach_a_wildcard_by_loopback_and_an_interface_by_its_address():
+    assert settings(FOLDLINE_LOCAL_BIND="0.0.0.0").host == "127.0.0.1"
+    assert settings(FOLDLINE_LOCAL_BIND="10.88.0.1").host == "10.88.0.1"
+
+
+def test_the_socket_folder_is_short_and_belongs_to_one_directory():
+    deep = Path("/srv") / ("a" * 200)
+    socket = load({}, directory=deep).runtime / "supervisor.sock"
+    assert len(str(socket)) < 100
+    assert socket != load({}, directory=deep / "b").runtime / "supervisor.sock"
