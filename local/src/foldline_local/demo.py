@@ -6,9 +6,11 @@ past orders. Every line it prints is an answer of the system; a disagreement end
 
 import csv
 import subprocess
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ from foldline_local.errors import LocalError
 from foldline_local.output import reason
 
 WAIT_SECONDS = 30
+POLL_SECONDS = 0.2
 DATASET = "cdnow-sample"
-SAMPLE_COLUMNS = 5  # customer of the master, customer of the sample, date, number of CDs, dollars
 
 
 class Demo:
@@ -81,8 +83,8 @@ class Demo:
         click.echo(f"{method:<5}{path:<42} -> {answer.status_code} {token}")
         return str(token)
 
-    def _get(self, store: str, path: str, token: str) -> dict[str, Any]:
-        headers = {"Foldline-Token": token, "Prefer": f"wait={WAIT_SECONDS}"}
+    def _get(self, store: str, path: str, token: str = "") -> dict[str, Any]:
+        headers = {"Foldline-Token": token, "Prefer": f"wait={WAIT_SECONDS}"} if token else {}
         answer = self._http.get(self._query + path, headers=headers)
         if answer.status_code != httpx.codes.OK:
             raise LocalError(f"GET {path} answered {answer.status_code}: {answer.text}")
@@ -100,10 +102,19 @@ class Demo:
         click.echo("\n== a real purchase log: CDNOW, 1997 and 1998")
         self._import(path)
         expected = sums_by_day(path)
-        token = f"orders/{DATASET}-{sum(1 for _ in _purchases(path))}@1"
-        first, last = min(expected), max(expected)
-        stats = self._get("ClickHouse", f"/stats/daily?from={first}&to={last}&currency=USD", token)
-        _compare(expected, stats["days"])
+        url = f"/stats/daily?from={min(expected)}&to={max(expected)}&currency=USD"
+        self._await_everything_until(datetime.now(UTC), url)
+        _compare(expected, self._get("ClickHouse", url)["days"])
+
+    def _await_everything_until(self, moment: datetime, path: str) -> None:
+        """Wait until the answer says that it holds everything committed before `moment`."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            as_of = self._http.get(self._query + path).json()["freshness"]["asOf"]
+            if as_of is not None and datetime.fromisoformat(as_of) >= moment:
+                return
+            time.sleep(POLL_SECONDS)
+        raise LocalError(f"GET {path} is not as of {moment:%H:%M:%S} after {WAIT_SECONDS} s")
 
     def _import(self, path: Path) -> None:
         argv = (
