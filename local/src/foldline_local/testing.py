@@ -55,7 +55,7 @@ class RunningStack:
 
     def pid(self, name: str) -> int:
         """The process as it runs now."""
-        return self.stack.states()[name].pid
+        return int(self.stack.states()[name].pid)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal and return when that process is gone; supervisord then starts another.
@@ -107,7 +107,8 @@ def running_stack(
 def free_offset() -> int:
     """An offset at which every port is free. Sessions begin their search at different places, so as not to race."""
     begin = os.getpid() % len(OFFSETS)
-    for offset in [*OFFSETS[begin:], *OFFSETS[:begin]]:
+    offsets: list[int] = [*OFFSETS[begin:], *OFFSETS[:begin]]
+    for offset in offsets:
         if not any(is_taken(LOOPBACK, port + offset) for port in DEFAULT_PORTS.values()):
             return offset
     raise LocalError("no free set of ports was found for a test stack")

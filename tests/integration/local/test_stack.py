@@ -251,9 +251,12 @@ def test_a_taken_port_stops_everything_before_it_starts():
 
 def test_a_failed_start_takes_down_what_it_started():
     with scratch() as folder:
-        (folder / "data/mongodb").mkdir(parents=True)
-        (folder / "data/mongodb/WiredTiger").write_text("broken")
+        data = folder / "data/postgres"
+        data.mkdir(parents=True)
+        (data / "PG_VERSION").write_text("12")
+        (data / "postgresql.conf").touch()
+        said = r"^postgres ended while starting; log .*postgres\.log, last line: \S.*$"
+        with pytest.raises(LocalError, match=said), running_stack(folder, keep=True):
+            pytest.fail("it came up")
         stack = Stack(isolated(folder, free_offset(), {}), lambda *_: None)
-        with pytest.raises(LocalError, match=r"mongodb ended while starting; log .*mongodb\.log"):
-            stack.up(services_only=True)
         assert stack.states() == {}
