@@ -3,6 +3,8 @@
 Projectors write it, the query service reads it. Tables (PostgreSQL, ClickHouse), collections
 (MongoDB) and indices (Elasticsearch) have these names; fields are these names too, snake_case
 in every store. In MongoDB `_id`, in Elasticsearch the document id, is the key joined by `/`.
+Times are native in PostgreSQL and ClickHouse, and RFC 3339 text in MongoDB and Elasticsearch, whose
+own types keep milliseconds only. `partitions` is an object there, and JSON text in ClickHouse.
 
 - `foldline_projections`: `projection` (key), `active_generation`.
 - `foldline_generations`: `projection`, `generation` (key), `fold_version`, `consumer_group`,
