@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from foldline_local.testing import RunningStack, running_stack
 
 

@@ -112,7 +112,9 @@ def test_every_endpoint_is_documented(room: str) -> None:
     missing = {
         route
         for route in routes
-        if route.startswith(("/orders", "/customers", "/search", "/stats", "/projections", "/parked"))
+        if route.startswith(
+            ("/orders", "/customers", "/search", "/stats", "/projections", "/parked")
+        )
         and re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route).split("{")[0] not in text
     }
     assert not missing

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from foldline_local.testing import RunningStack
 
 WAIT = {"Prefer": "wait=30"}

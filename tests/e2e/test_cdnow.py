@@ -6,11 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from support.eventually import eventually
+
 from foldline_local.applications import command_line
 from foldline_local.artifacts import Layout
 from foldline_local.demo import sums_by_day
 from foldline_local.testing import RunningStack
-from support.eventually import eventually
 
 from .conftest import Client
 

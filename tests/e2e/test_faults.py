@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
+
 from foldline_local.testing import RunningStack
 
 from .conftest import Client

@@ -2,8 +2,9 @@
 
 import pytest
 import schemathesis
-from foldline_local.testing import RunningStack
 from hypothesis import HealthCheck, settings
+
+from foldline_local.testing import RunningStack
 
 pytestmark = pytest.mark.e2e
 
