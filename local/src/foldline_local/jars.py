@@ -107,9 +107,12 @@ def read_lock(text: str) -> list[LockedJar]:
 
 
 def fetch(bundle: Bundle, repository: Path, target: Path) -> None:
-    """Put the bundle's jars into `target`, taking what `repository` already holds."""
+    """Put the bundle's jars into `target`, taking what an earlier, broken-off run left in `repository`.
+
+    Bundles are fetched at the same time and share some jars, so each has a part of the repository for itself.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    context = MavenContext(repo_cache=repository, timeout=TIMEOUT_SECONDS)
+    context = MavenContext(repo_cache=repository / bundle.name, timeout=TIMEOUT_SECONDS)
     jars = read_lock(lock_text(bundle))
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for path in pool.map(lambda jar: _fetch_one(context, jar), jars):
