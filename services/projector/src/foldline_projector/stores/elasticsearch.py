@@ -8,7 +8,7 @@ written this batch's documents and died before its refresh.
 
 Concurrency: each document is merged section by section under its sequence number and read again on
 a conflict (see `elasticsearch_cas`). Positions are read and compared before anything is written, and
-written on the condition that they have not changed since: either way a mismatch is `Fenced`. Between
+written on the condition that they have not changed since (readers get them by id, in real time): either way a mismatch is `Fenced`. Between
 the two a zombie may still write documents, which "only if newer" makes harmless, and park records,
 which an owner that has released them keeps deleted by version.
 
@@ -101,7 +101,7 @@ class ElasticsearchStore:
                 self._client.indices.refresh(index=self._documents)
             self._park(batch)
             rows = {self._id(*at): self._position(at, move) for at, move in batch.moves.items()}
-            if self._cas.write(POSITIONS, rows, expected, refresh=True):
+            if self._cas.write(POSITIONS, rows, expected):
                 raise Fenced(f"{self._model.name}: a position of {sorted(batch.moves)} has moved")
 
     def _check(self, moves: Mapping[TopicPartition, Move], stored: Mapping[str, Fields]) -> None:

@@ -73,12 +73,7 @@ class CompareAndSet:
         raise RetryLater(CONFLICT_SECONDS, f"Elasticsearch: {len(waiting)} documents are contended")
 
     def write(
-        self,
-        index: str,
-        sources: Mapping[str, Fields],
-        read: Mapping[str, Stored],
-        *,
-        refresh: bool = False,
+        self, index: str, sources: Mapping[str, Fields], read: Mapping[str, Stored]
     ) -> list[str]:
         """Writes each source unless its document has changed since it was read; answers the ids
         of those that had.
@@ -87,7 +82,7 @@ class CompareAndSet:
             {"_index": index, "_id": key, "_source": source, **_condition(read.get(key))}
             for key, source in sources.items()
         )
-        return self.bulk(actions, refresh=refresh)
+        return self.bulk(actions)
 
     def bulk(self, actions: Iterable[Fields], *, refresh: bool = False) -> list[str]:
         """Sends the actions in bounded requests; answers the ids that met a conflict."""
