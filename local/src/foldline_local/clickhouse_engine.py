@@ -40,6 +40,7 @@ TRANSPORT = frozenset(
         "wait_end_of_query",
     }
 )
+QUERY_BYTES = 1_000_000_000
 SHARED_MEMORY = Path("/dev/shm")  # insert bodies pass through here once, in files of our own
 
 _COMMENT = rb"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
@@ -121,7 +122,7 @@ class Engine:
     def _connection(self) -> Iterator[Any]:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
-        connection = connection or chdb.connect(self._path)
+        connection = connection or self._open()
         try:
             yield connection
         except UnclearedScope as error:
@@ -132,6 +133,12 @@ class Engine:
             raise
         else:
             self._give_back(connection)
+
+    def _open(self) -> Any:
+        """A connection whose queries stay small: this machine runs five other servers."""
+        connection = chdb.connect(self._path)
+        connection.query(f"SET max_memory_usage = {QUERY_BYTES}")
+        return connection
 
     def _give_back(self, connection: Any) -> None:
         with self._lock:

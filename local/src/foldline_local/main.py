@@ -26,9 +26,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except LocalError as error:
             raise click.ClickException(str(error)) from error
-        except (
-            OSError
-        ) as error:  # a full disk, a folder that is not ours: the system's own words are the line
+        except BrokenPipeError:  # the reader of our output has gone, which click ends quietly
+            raise
+        except OSError as error:  # a full disk, a folder that is not ours: the system's own words
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error
 

@@ -4,10 +4,13 @@ import errno
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from foldline_local.errors import LocalError
+
+COMMAND_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def _process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
     try:
-        command = " ".join(psutil.Process(pid).cmdline())
+        program, *arguments = psutil.Process(pid).cmdline() or ["unknown command"]
     except psutil.Error:
-        command = ""
-    return f"pid {pid} ({command[:120] or 'unknown command'})"
+        return f"pid {pid}"
+    command = " ".join([Path(program).name, *arguments])
+    return f"pid {pid} ({command[:COMMAND_CHARACTERS]})"

@@ -35,12 +35,13 @@ class Program:
 class Service:
     """A program with what surrounds its start.
 
-    `prepare` runs before the process and `provision` once after it is ready; both are idempotent. `ready` returns when
+    `check` raises what stands in the way before any process of the stack exists. `prepare` runs before the process and `provision` once after it is ready; both are idempotent. `ready` returns when
     the service answers a request of its own protocol and raises anything at all while it does not.
     """
 
     program: Program
     ready: Callable[[], None]
+    check: Callable[[], None] = nothing
     prepare: Callable[[], None] = nothing
     provision: Callable[[], None] = nothing
     needs: tuple[str, ...] = ()

@@ -92,6 +92,8 @@ class Stack:
 
     def _preflight(self, wanted: list[Service]) -> None:
         require_space(self.settings.directory)
+        for service in wanted:
+            service.check()
         alive = {name for name, state in self.states().items() if state.is_alive}
         ports = (
             port

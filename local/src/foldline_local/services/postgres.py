@@ -49,6 +49,7 @@ def service(settings: Settings, layout: Layout) -> Service:
     program = _program(settings, layout)
     return Service(
         program,
+        check=lambda: _check(settings, layout),
         prepare=lambda: _prepare(settings, layout),
         ready=lambda: _ready(settings),
         provision=lambda: _provision(settings),
@@ -78,6 +79,12 @@ def _data(settings: Settings) -> Path:
     return settings.data / "postgres"
 
 
+def _check(settings: Settings, layout: Layout) -> None:
+    if account := unprivileged():
+        require_reachable(_data(settings), account)
+        require_reachable(_bin(layout) / "initdb", account)
+
+
 def _prepare(settings: Settings, layout: Layout) -> None:
     data = _data(settings)
     if not (data / "PG_VERSION").exists():
@@ -99,8 +106,6 @@ def _initialise(data: Path, layout: Layout) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)
     if account:
-        require_reachable(new, account)
-        require_reachable(_bin(layout) / "initdb", account)
         os.chown(new, account.pw_uid, account.pw_gid)
     command = [
         str(_bin(layout) / "initdb"),
