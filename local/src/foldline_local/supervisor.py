@@ -7,6 +7,7 @@ can open.
 
 import configparser
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,11 +97,12 @@ class Supervisor:
         self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
 
     def shutdown(self) -> None:
-        """End supervisord itself and wait for it."""
+        """End supervisord itself, wait for it, and leave no folder behind."""
         process = self._process()
         self._call("shutdown")
         if process:
             process.wait(timeout=START_SECONDS)
+        shutil.rmtree(self._settings.runtime, ignore_errors=True)
 
     def _process(self) -> psutil.Process | None:
         try:
