@@ -7,7 +7,8 @@ Primary bodies (written by the folds in `foldline_projector.orders`; null where 
 - order-details: `customerId, status, total, currency, itemCount, createdAt, updatedAt, items,
   shipping, payments, history, note` in the shapes of the query API. Reference body: `name, email`.
 - order-analytics: `status, currency, total, submittedDate` (UTC date of OrderSubmitted's time,
-  null before submission), `submittedTotal`. No reference.
+  null before submission), `submittedTotal`, and `lines` as in order-summaries until submission,
+  null from then on. No reference.
 - order-search: `customerId, status, total, currency, itemCount, createdAt, updatedAt, note, reason,
   items, shipping` in the shapes of order-details. Reference body: `name`.
 
@@ -60,6 +61,7 @@ ORDER_ANALYTICS = ReadModel(
         Column("total", "total", "money"),
         Column("submitted_date", "submittedDate", "date"),
         Column("submitted_total", "submittedTotal", "money"),
+        Column("lines", "lines", "json"),
     ),
 )
 

@@ -1,0 +1,1 @@
+"""The engine: consumes, folds and commits; knows nothing about any domain."""

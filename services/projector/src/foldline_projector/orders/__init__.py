@@ -1,0 +1,1 @@
+"""The four folds of orders: pure functions, found by entry point."""
