@@ -2,14 +2,30 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pymongo
 import pytest
-from contract.store_contract import ReferenceStoreContract, StoreContract
+from contract.store_contract import (
+    FOLD_VERSION,
+    ORDERS_0,
+    ReferenceStoreContract,
+    StoreContract,
+    document,
+    move,
+    name_section,
+    numbered,
+    parked,
+    reference,
+    save,
+    section,
+)
+from pymongo.errors import OperationFailure
 
 from foldline_projector.projection import Projection
 from foldline_projector.stores.mongodb import MongoStore
-from foldline_projector.stores.port import Store
+from foldline_projector.stores.port import Batch, Document, Fenced, RetryLater, Store
 
 pytestmark = pytest.mark.integration
 
@@ -40,3 +56,120 @@ class TestMongo(_OnMongo):
 
 class TestMongoWithReferences(_OnMongo, ReferenceStoreContract):
     pass
+
+    def database(self) -> pymongo.database.Database:
+        client = pymongo.MongoClient(os.environ["FOLDLINE_MONGODB_URL"])
+        self._opened.append(client)
+        return client.get_default_database()
+
+    def test_a_document_is_stored_as_the_contracts_say(self) -> None:
+        whole = Document("o1", 2, section(4, {"customerId": "c1"}), name_section(7))
+        save(self.open(), Batch(documents=[whole, Document("o2", 0, section(1, {}))]))
+        found = {row["_id"]: row for row in self.database()[self.read_model.documents(1)].find()}
+        assert found["o1"] == {
+            "_id": "o1",
+            "partition": 2,
+            "primary": {"version": 4, "eventId": "e-4", "body": {"customerId": "c1"}},
+            "reference": {"version": 7, "eventId": "c-7", "body": {"name": "Ada"}},
+        }
+        assert found["o2"]["reference"] is None
+
+    def test_operators_in_a_body_stay_text(self) -> None:
+        store = self.open()
+        odd = {"customerId": "$$NOW", "note": "$primary", "nested": {"$a.b": ["$x", {"c.d": 1}]}}
+        save(store, Batch(documents=[document("o1", 1, odd), document("o2", 1, {})]))
+        assert store.load(["o1", "o2"]) == {
+            "o1": document("o1", 1, odd),
+            "o2": document("o2", 1, {}),
+        }
+
+    def test_a_failure_inside_a_batch_leaves_nothing(self) -> None:
+        store = self.open()
+        save(store, move(None, 3))
+        broken = parked(1, version=2**70)
+        batch = Batch(
+            documents=[document("o1", 1)],
+            references=[reference("c1", 1)],
+            parked=[broken],
+            moves=move(3, 6).moves,
+        )
+        with pytest.raises(OverflowError):
+            store.save(batch)
+        assert store.load(["o1"]) == {}
+        assert store.load_references(["c1"]) == {}
+        assert store.positions()[ORDERS_0].offset == 3
+
+    def test_one_of_two_owners_wins_a_move(self) -> None:
+        owners = [self.open() for _ in range(4)]
+        start = Barrier(len(owners))
+
+        def race(number: int) -> bool:
+            batch = Batch(
+                documents=[numbered("o1", number + 1)], moves=move(None, number + 1).moves
+            )
+            start.wait(timeout=30)
+            try:
+                save(owners[number], batch)
+            except Fenced:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(owners)) as pool:
+            won = list(pool.map(race, range(len(owners)), timeout=60))
+        assert won.count(True) == 1
+        winner = won.index(True) + 1
+        assert owners[0].positions()[ORDERS_0].offset == winner
+        assert owners[0].load(["o1"]) == {"o1": numbered("o1", winner)}
+
+    def test_conflicting_transactions_ask_for_patience(self) -> None:
+        store, rival = self.open(), self.database()
+        documents = rival[self.read_model.documents(1)]
+        save(store, Batch(documents=[document("o1", 1)]))
+        with rival.client.start_session() as session, session.start_transaction():
+            documents.update_one({"_id": "o1"}, {"$set": {"held": True}}, session=session)
+            with pytest.raises(RetryLater):
+                store.save(Batch(documents=[document("o1", 2)]))
+            session.abort_transaction()
+        save(store, Batch(documents=[document("o1", 2)]))
+        assert store.load(["o1"])["o1"].primary == section(2)
+
+    def test_five_thousand_documents_with_references_are_one_save(self) -> None:
+        store = self.open()
+        documents = {
+            f"o{number}": Document(f"o{number}", 0, section(1), name_section(1))
+            for number in range(5000)
+        }
+        save(store, Batch(documents=list(documents.values()), moves=move(None, 5000).moves))
+        assert store.load(documents) == documents
+
+    def test_fan_out_is_served_by_an_index(self) -> None:
+        store = self.open()
+        save(store, Batch(documents=[document("o1", 1)]))
+        indexes = self.database()[self.read_model.documents(1)].index_information()
+        keys = [index["key"] for index in indexes.values()]
+        assert [("primary.body.customerId", 1), ("reference.version", 1)] in keys
+
+    def test_a_refused_statement_is_not_retried(self) -> None:
+        store = self.open()
+        name = self.read_model.documents(1)
+        self.database().command("collMod", name, validator={"never": True})
+        with pytest.raises(OperationFailure):
+            store.save(Batch(documents=[document("o1", 1)]))
+
+
+def test_a_server_that_is_away_asks_for_patience() -> None:
+    url = "mongodb://127.0.0.1:1/foldline_read?serverSelectionTimeoutMS=200"
+    model = StoreContract().make_read_model("contract-away")
+    store = MongoStore(url, Projection(read_model=model, fold_version=1, evolve=lambda *_: {}), 1)
+    with pytest.raises(RetryLater):
+        store.prepare({"order-events": 1}, FOLD_VERSION)
+    with pytest.raises(RetryLater):
+        store.save(Batch(documents=[document("o1", 1)]))
+    store.close()
+
+
+def test_a_url_without_a_database_is_refused() -> None:
+    model = StoreContract().make_read_model("contract-nowhere")
+    projection = Projection(read_model=model, fold_version=1, evolve=lambda *_: {})
+    with pytest.raises(ValueError, match="database"):
+        MongoStore("mongodb://127.0.0.1:1/", projection, 1)

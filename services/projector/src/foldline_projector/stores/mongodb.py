@@ -77,6 +77,7 @@ class MongoStore:
         try:
             database = self._client.get_default_database()
         except ConfigurationError as error:
+            self._client.close()
             raise ValueError("the MongoDB URL must name a database in its path") from error
         self._database = database.with_options(
             read_concern=ReadConcern("majority"), write_concern=MAJORITY
