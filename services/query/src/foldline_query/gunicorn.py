@@ -32,6 +32,7 @@ keepalive = 30
 preload_app = False
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 accesslog = None
+control_socket_disable = True
 _made = _METRICS not in os.environ
 if _made:
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="foldline-query-metrics-")

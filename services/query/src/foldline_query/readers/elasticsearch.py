@@ -9,6 +9,7 @@ before it look at the same copies of a shard.
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from elastic_transport import ApiError, TransportError
@@ -79,13 +80,14 @@ class ElasticsearchStore:
             found = self._client.mget(index=index, ids=wanted)["docs"]
         return [dict(each["_source"]) for each in found if each.get("found")]
 
-    def now(self) -> float:
-        """The clock of the node that answers, in seconds since 1970."""
+    def now(self) -> datetime:
+        """The clock of the node that answers."""
         with self.guard():
             answer = self._client.nodes.stats(
                 node_id="_local", metric="os", filter_path="nodes.*.timestamp"
             )
-        return float(next(iter(answer["nodes"].values()))["timestamp"]) / 1000
+        (node,) = answer["nodes"].values()
+        return datetime.fromtimestamp(node["timestamp"] / 1000, UTC)
 
     def ping(self) -> None:
         """See the port."""
