@@ -183,6 +183,20 @@ class TestElasticsearchWithReferences(_OnElasticsearch, ReferenceStoreContract):
         save(store, Batch(documents=list(documents.values())))
         assert store.load(documents) == documents
 
+    def test_a_shard_that_is_away_asks_for_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = self.open()
+        assert isinstance(store, ElasticsearchStore)
+        away = {"_id": "o1", "error": {"type": "no_shard_available_action_exception"}}
+        with monkeypatch.context() as patched:
+            patched.setattr(store._client, "mget", lambda **_: {"docs": [away]})
+            with pytest.raises(RetryLater):
+                store.load(["o1"])
+        silent = {"_shards": {"total": 1, "successful": 0, "failed": 0}}
+        monkeypatch.setattr(store._client.indices, "refresh", lambda **_: silent)
+        with pytest.raises(RetryLater):
+            store.save(Batch(documents=[document("o1", 1)], moves=move(None, 1).moves))
+        assert self.open().load(["o1"]) == {"o1": document("o1", 1)}
+
     def test_a_refused_document_is_not_skipped(self) -> None:
         store = self.open()
         batch = Batch(documents=[document("x" * 600, 1)], moves=move(None, 1).moves)

@@ -27,7 +27,13 @@ from foldline_contracts import times
 from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
 from foldline_projector.projection import Projection
 from foldline_projector.stores import records
-from foldline_projector.stores.elasticsearch_cas import CompareAndSet, Fields, Merge, verdicts
+from foldline_projector.stores.elasticsearch_cas import (
+    AWAY_SECONDS,
+    CompareAndSet,
+    Fields,
+    Merge,
+    verdicts,
+)
 from foldline_projector.stores.elasticsearch_indices import (
     document_index,
     reference_index,
@@ -41,6 +47,7 @@ from foldline_projector.stores.port import (
     ParkedRecord,
     Position,
     Reference,
+    RetryLater,
     Section,
     TopicPartition,
 )
@@ -98,7 +105,7 @@ class ElasticsearchStore:
             self._check(batch.moves, {key: each.source for key, each in expected.items()})
             self._merge(batch)
             if batch.moves:
-                self._client.indices.refresh(index=self._documents)
+                self._refresh(self._documents)
             self._park(batch)
             rows = {self._id(*at): self._position(at, move) for at, move in batch.moves.items()}
             if self._cas.write(POSITIONS, rows, expected):
@@ -141,13 +148,14 @@ class ElasticsearchStore:
         older = {"range": {"reference.version": {"gte": reference.section.version}}}
         named = {"term": {f"primary.body.{self._model.link}": reference.key}}
         with verdicts():
-            self._client.indices.refresh(index=self._documents)
+            self._refresh(self._documents)
             answer = self._client.search(
                 index=self._documents,
                 query={"bool": {"filter": [named], "must_not": [older]}},
                 size=min(limit, MAX_WINDOW),
                 source=False,
                 track_total_hits=False,
+                allow_partial_search_results=False,
             )
             keys = [hit["_id"] for hit in answer["hits"]["hits"]]
             patch = _patch(reference.section)
@@ -173,6 +181,12 @@ class ElasticsearchStore:
     def close(self) -> None:
         """See the port."""
         self._client.close()
+
+    def _refresh(self, index: str) -> None:
+        """Shows every acknowledged write to searches. The call succeeds even where a shard is away."""
+        shards = self._client.indices.refresh(index=index)["_shards"]
+        if shards["failed"] or not shards["successful"]:
+            raise RetryLater(AWAY_SECONDS, f"Elasticsearch: {index} was not refreshed: {shards}")
 
     def _owner(self) -> Fields:
         return {"projection": self._model.name, "generation": self._generation}
@@ -203,13 +217,18 @@ class ElasticsearchStore:
 
     def _owned(self, index: str, query: Fields, order: list[str]) -> Iterator[Fields]:
         """All records of this generation that match, in order, page by page."""
-        self._client.indices.refresh(index=index)
+        self._refresh(index)
         owner = [{"term": {name: value}} for name, value in self._owner().items()]
         bound = {"bool": {"filter": [*owner, query]}}
         after: list[Any] | None = None
         while True:
             answer = self._client.search(
-                index=index, query=bound, sort=order, size=PAGE, search_after=after
+                index=index,
+                query=bound,
+                sort=order,
+                size=PAGE,
+                search_after=after,
+                allow_partial_search_results=False,
             )
             hits = answer["hits"]["hits"]
             yield from (hit["_source"] for hit in hits)

@@ -26,6 +26,7 @@ ATTEMPTS = 20
 AWAY_SECONDS = 1.0
 CONFLICT_SECONDS = 0.2
 PATIENCE = frozenset({429, 502, 503, 504})
+UNKNOWN_INDEX = "index_not_found_exception"
 CONFLICT = 409
 READ_AT_ONCE = 200
 WRITE_AT_ONCE = 500
@@ -117,9 +118,13 @@ def _batches(ids: Collection[str], size: int) -> Iterator[list[str]]:
 
 
 def _exists(hit: Mapping[str, Any]) -> bool:
-    if "error" in hit:
-        raise Refused(f"{hit['_id']}: {hit['error']}")
-    return bool(hit["found"])
+    """Whether it is there; a shard that does not answer is no answer."""
+    error = hit.get("error")
+    if error is None:
+        return bool(hit["found"])
+    if error["type"] == UNKNOWN_INDEX:
+        raise Refused(f"{hit['_id']}: {error}")
+    raise RetryLater(AWAY_SECONDS, f"Elasticsearch: {hit['_id']}: {error}")
 
 
 def _stored(hit: Mapping[str, Any]) -> Stored:
