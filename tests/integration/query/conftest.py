@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 
 from foldline_contracts.readmodels import ReadModel, read_models
 from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
-from foldline_projector.projection import Projection, projections
+from foldline_projector.projection import projections
 from foldline_projector.stores.port import (
     Batch,
     Document,
@@ -30,7 +30,6 @@ from foldline_projector.stores.port import (
     ParkedRecord,
     Position,
     Reference,
-    Section,
     Store,
     TopicPartition,
 )
@@ -81,7 +80,9 @@ class World:
         generation: int = 1,
     ) -> None:
         """Saves and moves every position on, caught up as of now."""
-        self.save(name, Batch(documents=documents, references=references, parked=parked), generation)
+        self.save(
+            name, Batch(documents=documents, references=references, parked=parked), generation
+        )
 
     def save(self, name: str, batch: Batch, generation: int = 1) -> None:
         moves = {
@@ -134,7 +135,9 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Settings],
     cleanup()
 
 
-def _world(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[Settings], World], Callable[[], None]]:
+def _world(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Callable[[Settings], World], Callable[[], None]]:
     suffix = uuid4().hex[:10]
     models = {
         name: replace(model, name=f"{name}-{suffix}") for name, model in read_models().items()

@@ -3,7 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from foldline_projector.stores.port import Document, ParkedRecord, Reference, Section, TopicPartition
+from foldline_projector.stores.port import (
+    Document,
+    ParkedRecord,
+    Reference,
+    Section,
+    TopicPartition,
+)
 
 CREATED = "2026-03-01T12:30:15.123456Z"
 ADDRESS = {

@@ -47,9 +47,7 @@ def test_a_token_that_is_not_met_is_a_time_out(world: World, name: str) -> None:
 @pytest.mark.parametrize("name", PATHS)
 def test_a_lenient_client_gets_the_stale_answer(world: World, name: str) -> None:
     world.write(name, DOCUMENTS[name]("o1", 3))
-    answer = world.get(
-        PATHS[name], Foldline_Token="orders/o1@4", Prefer="wait=0, handling=lenient"
-    )
+    answer = world.get(PATHS[name], Foldline_Token="orders/o1@4", Prefer="wait=0, handling=lenient")
     assert answer.status_code == 200
     assert answer.json["freshness"]["stale"] is True
     assert answer.json["freshness"]["reason"] == "token"
@@ -193,9 +191,7 @@ def test_many_waiters_share_one_thread(
         assert {answer.result(timeout=10).status_code for answer in answers} == {200}
 
 
-def test_a_flip_during_the_wait_is_followed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flip_during_the_wait_is_followed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The generation that met the token is the one that is read."""
     world.write("order-summaries", summary("o1", 1))
     world.write("order-summaries", summary("o1", 2, status="PAID"), generation=2)
