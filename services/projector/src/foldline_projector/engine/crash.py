@@ -1,0 +1,38 @@
+"""Crash injection: dies by SIGKILL at a named point, so that tests can prove what a crash leaves.
+
+Inactive unless a plan is armed (`FOLDLINE_CRASH_AT=<point>[:n]`, the n-th time the point is
+reached). SIGKILL, because nothing may be cleaned up: no handler, no rollback, no farewell to Kafka.
+"""
+
+import os
+import signal
+from typing import Literal, get_args
+
+Point = Literal[
+    "before_save",
+    "after_documents",
+    "after_references",
+    "before_moves",
+    "after_save",
+    "before_kafka_commit",
+]
+POINTS: tuple[str, ...] = get_args(Point)
+
+_armed: dict[str, int] = {}
+
+
+def arm(plan: str) -> None:
+    """Arms `<point>[:n]`. Raises ValueError for an unknown point or a bad count."""
+    point, _, count = plan.partition(":")
+    if point not in POINTS:
+        raise ValueError(f"must be one of {', '.join(POINTS)}, then :n")
+    _armed[point] = int(count or 1)
+
+
+def reach(point: Point) -> None:
+    """Dies here when the plan says so."""
+    if not _armed or point not in _armed:
+        return
+    _armed[point] -= 1
+    if _armed[point] <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
