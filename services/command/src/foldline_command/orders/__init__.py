@@ -1,0 +1,1 @@
+"""Orders: the write side of the domain that ships with the product."""

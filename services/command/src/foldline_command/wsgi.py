@@ -1,0 +1,13 @@
+"""The WSGI entry point: `gunicorn foldline_command.wsgi:app`."""
+
+import os
+import sys
+
+from foldline_command.app import create_app
+from foldline_command.config import Settings
+from foldline_contracts.config import ConfigurationError
+
+try:
+    app = create_app(Settings.from_env(os.environ))
+except ConfigurationError as error:
+    sys.exit(str(error))
