@@ -1,0 +1,166 @@
+"""`foldline connector apply`: the Debezium connector as `debezium/connector.json` describes it.
+
+Registering is idempotent. It ends when events can flow: the task runs and the slot is held by it. REST's RUNNING alone
+says too little, since after a restart the old walsender may hold the slot for a while. A failed task is restarted once;
+one that fails again is explained by the first line of its trace.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
+
+import psycopg
+
+from foldline_command.database import PUBLICATION, SLOT
+
+NAME = "foldline-outbox"
+REQUEST_SECONDS = 30
+POLL_SECONDS = 0.2
+_IN_TREE = Path(__file__).parents[4] / "debezium" / "connector.json"
+
+
+class ConnectorError(Exception):
+    """The connector does not run; the message says why in one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What the connector reads, and where it is registered."""
+
+    connect_url: str
+    database_url: str
+    user: str
+    password: str
+
+
+def template() -> dict[str, str]:
+    """The configuration without the database's address."""
+    packaged = files("foldline_command") / "connector.json"
+    text = packaged.read_text() if packaged.is_file() else _IN_TREE.read_text()
+    loaded: dict[str, str] = json.loads(text)
+    return loaded
+
+
+def configuration(target: Target) -> dict[str, str]:
+    """The whole configuration."""
+    address = urlsplit(target.database_url)
+    return template() | {
+        "slot.name": SLOT,
+        "publication.name": PUBLICATION,
+        "database.hostname": address.hostname or "127.0.0.1",
+        "database.port": str(address.port or 5432),
+        "database.dbname": unquote(address.path.lstrip("/")),
+        "database.user": target.user,
+        "database.password": target.password,
+    }
+
+
+def apply(target: Target, seconds: float = 90.0) -> str:
+    """Registers and waits until events can flow; one line of what was done. Raises ConnectorError."""
+    wanted = configuration(target)
+    current = _call(target, f"/connectors/{NAME}/config", missing_is_none=True)
+    changed = current is None or {**current, "name": NAME} != {**wanted, "name": NAME}
+    if changed:
+        _call(target, f"/connectors/{NAME}/config", method="PUT", body=wanted)
+    elif _states(status(target)) & {"STOPPED", "PAUSED"}:
+        _call(target, f"/connectors/{NAME}/resume", method="PUT")
+    _wait_until_running(target, time.monotonic() + seconds)
+    return f"{NAME}: {'registered' if changed else 'unchanged'}, running"
+
+
+def status(target: Target) -> dict[str, Any]:
+    """What Connect says of the connector. Raises ConnectorError."""
+    found = _call(target, f"/connectors/{NAME}/status", missing_is_none=True)
+    return found or {"connector": {"state": "MISSING"}, "tasks": []}
+
+
+def _wait_until_running(target: Target, deadline: float) -> None:
+    restarted = False
+    while True:
+        now = status(target)
+        states = _states(now)
+        if "FAILED" in states:
+            if restarted:
+                raise ConnectorError(f"{NAME} failed: {_reason(now)}")
+            restart = f"/connectors/{NAME}/restart?includeTasks=true&onlyFailed=true"
+            _call(target, restart, method="POST")
+            restarted = True
+        elif now["tasks"] and states == {"RUNNING"} and _slot_is_active(target):
+            return
+        if time.monotonic() > deadline:
+            raise ConnectorError(f"{NAME} does not run: {', '.join(sorted(states))} {_reason(now)}")
+        time.sleep(POLL_SECONDS)
+
+
+def _states(found: dict[str, Any]) -> set[str]:
+    return {found["connector"]["state"], *(task["state"] for task in found["tasks"])}
+
+
+def _reason(found: dict[str, Any]) -> str:
+    """The first line of the innermost cause that a trace names."""
+    traces = [part.get("trace", "") for part in (found["connector"], *found["tasks"])]
+    lines = "\n".join(traces).splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines or [""])[-1 if causes else 0]
+
+
+def _slot_is_active(target: Target) -> bool:
+    query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+    with psycopg.connect(target.database_url, autocommit=True) as connection:
+        row = connection.execute(query, [SLOT]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _call(
+    target: Target,
+    path: str,
+    *,
+    method: str = "GET",
+    body: object = None,
+    missing_is_none: bool = False,
+) -> Any:
+    """One REST call. Connect answers 409 while it rebalances: then again, within the same patience."""
+    request = Request(target.connect_url.rstrip("/") + path, method=method)
+    request.add_header("Content-Type", "application/json")
+    data = None if body is None else json.dumps(body).encode()
+    return _patiently(lambda: _send(request, data, missing_is_none))
+
+
+def _send(request: Request, data: bytes | None, missing_is_none: bool) -> Any:
+    try:
+        with urlopen(request, data, REQUEST_SECONDS) as answer:
+            raw = answer.read()
+    except HTTPError as error:
+        if error.code == 404 and missing_is_none:
+            return None
+        detail = json.loads(error.read() or b"{}").get("message", error.reason)
+        if error.code in (409, 500, 503):
+            raise _Again(detail) from error
+        raise ConnectorError(f"Kafka Connect refuses: {str(detail).splitlines()[0]}") from error
+    except (URLError, OSError) as error:
+        raise ConnectorError(f"Kafka Connect at {request.host} does not answer: {error}") from error
+    return json.loads(raw) if raw else None
+
+
+class _Again(Exception):
+    """Connect is rebalancing."""
+
+
+def _patiently(call: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + REQUEST_SECONDS
+    while True:
+        try:
+            return call()
+        except _Again as error:
+            if time.monotonic() > deadline:
+                raise ConnectorError(
+                    f"Kafka Connect refuses: {str(error).splitlines()[0]}"
+                ) from error
+            time.sleep(POLL_SECONDS)

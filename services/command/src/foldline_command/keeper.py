@@ -1,0 +1,278 @@
+"""The outbox keeper: publishes watermarks and keeps the outbox's days ahead of time.
+
+The only process of the command room that talks to Kafka. A watermark's truth rests on the order of four
+steps: (1) read the database's clock T, (2) read the log position L, so that everything committed before T
+ends at or before L, (3) wait until the slot has confirmed L, which Debezium does after Kafka has
+acknowledged, (4) read the end offset of every partition. Then all that was committed before T is below those ends.
+
+Two keepers at once are harmless: each publishes truths, and days are made idempotently. Whatever is away
+(database, Kafka, Debezium) only delays the next watermark; the keeper tries again for ever and says so.
+Nothing is dropped here: a day goes only once it is confirmed, audited and past its retention.
+"""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from types import FrameType
+from typing import Any
+
+import psycopg
+import structlog
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from psycopg import sql
+
+from foldline_command import keeper_metrics
+from foldline_command.database import SLOT
+from foldline_contracts import watermark
+from foldline_contracts.aggregates import aggregate_kinds
+from foldline_contracts.topics import WATERMARK_KEY, WATERMARKS
+from foldline_contracts.watermark import Watermark
+
+DAYS_AHEAD = 7
+CONFIRM_SECONDS = 30.0
+POLL_SECONDS = 0.05
+MAINTENANCE_SECONDS = 60.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.5, 10.0
+
+log = structlog.get_logger()
+
+Ends = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a keeper is told."""
+
+    database_url: str
+    #: Keyword arguments for a Kafka client.
+    kafka: Mapping[str, Any]
+    interval_seconds: float
+    metrics_bind: str
+    metrics_port: int
+
+
+class NotConfirmed(Exception):
+    """Debezium has not confirmed the position in time: it is away or behind."""
+
+
+@dataclass(slots=True)
+class Topics:
+    """The event topics as Kafka has them now."""
+
+    kafka: Mapping[str, Any]
+    _consumer: KafkaConsumer = field(init=False)
+    _producer: KafkaProducer = field(init=False)
+    _admin: KafkaAdminClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._consumer = KafkaConsumer(group_id=None, enable_auto_commit=False, **self.kafka)
+        self._producer = KafkaProducer(acks="all", **self.kafka)
+        self._admin = KafkaAdminClient(**self.kafka)
+
+    def ends(self) -> Ends:
+        """The end offset of every partition of every event topic."""
+        found: Ends = {}
+        for kind in aggregate_kinds().values():
+            numbers = self._consumer.partitions_for_topic(kind.topic) or ()
+            partitions = [TopicPartition(kind.topic, number) for number in sorted(numbers)]
+            offsets = self._consumer.end_offsets(partitions)
+            found[kind.topic] = {str(each.partition): offsets[each] for each in partitions}
+        return found
+
+    def identity(self) -> dict[str, str]:
+        """The id of each event topic; another id means that the topic was made again."""
+        names = [kind.topic for kind in aggregate_kinds().values()]
+        described = self._admin.describe_topics(names)
+        return {each["name"]: str(each.get("topic_id", "")) for each in described}
+
+    def publish(self, published: Watermark) -> None:
+        """Puts a watermark on its topic, acknowledged by all replicas."""
+        value = watermark.encode(published)
+        self._producer.send(WATERMARKS, key=WATERMARK_KEY, value=value).get(timeout=10)
+
+    def close(self) -> None:
+        """Releases connections."""
+        for client in (self._consumer, self._producer, self._admin):
+            client.close()
+
+
+def keep(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    keeper_metrics.serve(settings.metrics_bind, settings.metrics_port)
+    backoff = FIRST_BACKOFF
+    while not stop.is_set():
+        try:
+            _keep_connected(settings, stop)
+        except (psycopg.Error, KafkaError, OSError) as error:
+            log.warning("keeper_waits", reason=str(error).split("\n")[0], seconds=backoff)
+            stop.wait(backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF)
+        else:
+            backoff = FIRST_BACKOFF
+
+
+def _keep_connected(settings: Settings, stop: threading.Event) -> None:
+    """Watermark after watermark on one pair of connections, until something breaks."""
+    topics = Topics(settings.kafka)
+    try:
+        with connect(settings.database_url) as database:
+            maintained = 0.0
+            while not stop.is_set():
+                started = time.monotonic()
+                if started - maintained > MAINTENANCE_SECONDS or maintained == 0.0:
+                    _maintain(database)
+                    maintained = started
+                _tick(database, topics, stop)
+                observe(database)
+                stop.wait(max(0.0, settings.interval_seconds - (time.monotonic() - started)))
+    finally:
+        topics.close()
+
+
+def _tick(database: psycopg.Connection[Any], topics: Topics, stop: threading.Event) -> None:
+    try:
+        publish_watermark(database, topics, stop)
+    except NotConfirmed as error:
+        log.warning("watermark_delayed", reason=str(error))
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """A connection of the keeper; every statement commits by itself."""
+    name = "foldline-keeper"
+    return psycopg.connect(url, autocommit=True, connect_timeout=5, application_name=name)
+
+
+def publish_watermark(
+    database: psycopg.Connection[Any], topics: Topics, stop: threading.Event | None = None
+) -> Watermark:
+    """One watermark, in the order that makes it true. Raises NotConfirmed."""
+    as_of = _one(database, "SELECT clock_timestamp()")
+    position = _one(database, "SELECT pg_current_wal_insert_lsn()")
+    _await_confirmed(database, position, stop or threading.Event())
+    ends = topics.ends()
+    incarnation = _incarnation(database, topics.identity())
+    published = Watermark(as_of=as_of.astimezone(UTC), ends=ends, incarnation=incarnation)
+    topics.publish(published)
+    database.execute(
+        "UPDATE keeper SET as_of = %s, published_at = clock_timestamp() WHERE id = 1", [as_of]
+    )
+    keeper_metrics.published()
+    return published
+
+
+def _await_confirmed(
+    database: psycopg.Connection[Any], position: str, stop: threading.Event
+) -> None:
+    query = (
+        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
+    )
+    deadline = time.monotonic() + CONFIRM_SECONDS
+    while not _one(database, query, [position, SLOT]):
+        if time.monotonic() > deadline or stop.is_set():
+            raise NotConfirmed(f"slot {SLOT} has not confirmed {position}")
+        stop.wait(POLL_SECONDS)
+
+
+def _incarnation(database: psycopg.Connection[Any], topics: dict[str, str]) -> int:
+    """The number of this slot and these topics; it grows when one of them was made again."""
+    query = "SELECT system_identifier::text FROM pg_control_system()"
+    identity = {"system": _one(database, query), "topics": topics}
+    with database.transaction():
+        row = database.execute("SELECT incarnation, identity FROM keeper FOR UPDATE").fetchone()
+        assert row is not None
+        incarnation, known = row
+        if known == identity:
+            return int(incarnation)
+        if known is not None:
+            incarnation += 1
+            log.error("incarnation_changed", incarnation=incarnation, before=known, now=identity)
+        database.execute(
+            "UPDATE keeper SET incarnation = %s, identity = %s", [incarnation, json.dumps(identity)]
+        )
+    return int(incarnation)
+
+
+def maintain(database_url: str) -> list[str]:
+    """Makes the coming days and prunes expired keys, once; the names of the days made."""
+    with connect(database_url) as database:
+        return _maintain(database)
+
+
+def _maintain(database: psycopg.Connection[Any]) -> list[str]:
+    today = _one(database, "SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date")
+    days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    made = [name for day in days if (name := _make_day(database, day)) is not None]
+    database.execute("DELETE FROM idempotency_keys WHERE expires_at < now()")
+    return made
+
+
+def _make_day(database: psycopg.Connection[Any], day: date) -> str | None:
+    """Makes the partition of a UTC day, unless it is there. Rows that came first stay in DEFAULT."""
+    name = f"outbox_{day:%Y%m%d}"
+    if _one(database, "SELECT to_regclass(%s)", [name]) is not None:
+        return None
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    statement = sql.SQL("CREATE TABLE {} PARTITION OF outbox FOR VALUES FROM ({}) TO ({})").format(
+        sql.Identifier(name), begin.isoformat(), (begin + timedelta(days=1)).isoformat()
+    )
+    try:
+        with database.transaction():
+            database.execute("SET LOCAL lock_timeout = '2s'")
+            database.execute(statement)
+    except psycopg.errors.CheckViolation:
+        log.warning("day_is_in_default", day=name)
+        return None
+    except (psycopg.errors.DuplicateTable, psycopg.errors.LockNotAvailable) as error:
+        log.warning("day_not_made", day=name, reason=str(error).split("\n")[0])
+        return None
+    return name
+
+
+def status(database_url: str) -> dict[str, Any]:
+    """What `foldline outbox status` shows."""
+    with connect(database_url) as database:
+        return _facts(database)
+
+
+def observe(database: psycopg.Connection[Any]) -> None:
+    """Refreshes the gauges."""
+    keeper_metrics.observe(_facts(database))
+
+
+def _facts(database: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Slot and outbox now. The oldest unpublished event is at most as old as the watermark."""
+    cursor = database.execute(
+        """SELECT k.as_of, k.published_at, k.incarnation,
+                  extract(epoch FROM clock_timestamp() - k.as_of)::float8 AS watermark_age_seconds,
+                  s.active AS slot_active,
+                  (pg_current_wal_insert_lsn() - s.restart_lsn)::bigint AS slot_retained_bytes,
+                  (SELECT greatest(0, sum(c.reltuples))::bigint FROM pg_inherits i
+                   JOIN pg_class c ON c.oid = i.inhrelid
+                   WHERE i.inhparent = 'outbox'::regclass) AS rows,
+                  (SELECT extract(epoch FROM clock_timestamp() - min(o.recorded_at))::float8
+                   FROM outbox o WHERE o.recorded_at > k.as_of) AS oldest_unpublished_seconds
+           FROM keeper k LEFT JOIN pg_replication_slots s ON s.slot_name = %s""",
+        [SLOT],
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    assert cursor.description is not None
+    return {column.name: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+def _one(database: psycopg.Connection[Any], query: str, parameters: list[Any] | None = None) -> Any:
+    """The first column of the first row, or None when there is no row."""
+    row = database.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
