@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from foldline_contracts.aggregates import aggregate_kinds
 
 WATERMARKS = "foldline-watermarks"
+#: Debezium's own (`topic.prefix` of the connector is `foldline`): its heartbeat, and the logical messages
+#: by which the heartbeat keeps the slot moving. It cannot go on without them; nobody reads them.
+DEBEZIUM = ("__debezium-heartbeat.foldline", "foldline.message")
 WATERMARK_KEY = b"watermark"
 HEADER_ID = "id"
 HEADER_CONTENT_TYPE = "content-type"
@@ -21,7 +24,7 @@ class Topic:
 
 
 def required_topics(partitions: int = DEFAULT_PARTITIONS) -> tuple[Topic, ...]:
-    """Every topic of the product: one a kind with unlimited retention, and the watermarks."""
+    """Every topic of the product: one a kind with unlimited retention, the watermarks and heartbeats."""
     events = tuple(
         Topic(
             kind.topic,
@@ -30,4 +33,6 @@ def required_topics(partitions: int = DEFAULT_PARTITIONS) -> tuple[Topic, ...]:
         )
         for kind in aggregate_kinds().values()
     )
-    return (*events, Topic(WATERMARKS, 1, {"cleanup.policy": "compact"}))
+    hour = {"cleanup.policy": "delete", "retention.ms": "3600000"}
+    beats = tuple(Topic(name, 1, hour) for name in DEBEZIUM)
+    return (*events, Topic(WATERMARKS, 1, {"cleanup.policy": "compact"}), *beats)

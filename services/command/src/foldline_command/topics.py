@@ -16,8 +16,9 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from foldline_command.database import SLICE_MAP_LOCK
+from foldline_contracts.aggregates import aggregate_kinds
 from foldline_contracts.slices import initial_map
-from foldline_contracts.topics import WATERMARKS, Topic
+from foldline_contracts.topics import Topic
 
 TIMEOUT_MS = 30_000
 
@@ -35,7 +36,8 @@ def apply(
         lines = [_apply(admin, topic, replication) for topic in topics]
     finally:
         admin.close()
-    _record(database_url, [topic for topic in topics if topic.name != WATERMARKS])
+    of_events = {kind.topic for kind in aggregate_kinds().values()}
+    _record(database_url, [topic for topic in topics if topic.name in of_events])
     return lines
 
 

@@ -1,9 +1,10 @@
 """Request bodies of the order commands."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from foldline_command.bodies import (
     Amount,
@@ -16,6 +17,7 @@ from foldline_command.bodies import (
     UnitPrice,
 )
 from foldline_command.orders.model import MAX_ITEMS, MAX_QUANTITY, Item
+from foldline_contracts import times
 
 
 class ItemBody(Body):
@@ -45,6 +47,21 @@ def _within_quantity(items: list[ItemBody]) -> list[ItemBody]:
     if over:
         raise ValueError(f"quantities of {over[0]} add up to more than {MAX_QUANTITY}")
     return items
+
+
+def _moment(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 time with a zone")
+    return times.from_text(value)
+
+
+def _flag(value: object) -> object:
+    """A JSON boolean, or its word as a CSV file holds it."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class PlaceOrder(Body):
@@ -86,3 +103,16 @@ class Cancellation(Body):
     """Why an order is cancelled."""
 
     reason: Note
+
+
+class PastOrder(Body):
+    """An order of the past, as an import file states it."""
+
+    customer_id: Identifier
+    currency: Currency = "EUR"
+    #: RFC 3339; everything about the order happened then. Default: now.
+    created_at: Moment | None = None
+    items: Annotated[list[ItemBody], Field(max_length=MAX_ITEMS), AfterValidator(_within_quantity)]
+    note: Note | None = None
+    submitted: Flag = False
+    paid: Flag = False
