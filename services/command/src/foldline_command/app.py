@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 
 import structlog
 from flask import Flask, Response, request
-from sqlalchemy.exc import InterfaceError, OperationalError
+from psycopg.errors import UndefinedTable
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
         routes += declared
     app.register_blueprint(operations.blueprint(engine, routes, settings.metrics_directory))
+    app.after_request(web.measure)
     _handle_errors(app)
     return app
 
@@ -55,6 +57,7 @@ def _handle_errors(app: Flask) -> None:
     app.register_error_handler(Refused, lambda e: web.problem(e.problem, e.detail, e.extensions))
     for kind in (OperationalError, InterfaceError, PoolTimeout, NotReady):
         app.register_error_handler(kind, _unavailable)
+    app.register_error_handler(ProgrammingError, _not_migrated)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _internal)
 
@@ -62,6 +65,11 @@ def _handle_errors(app: Flask) -> None:
 def _unavailable(error: Exception) -> Response:
     log.warning("write_database_unavailable", path=request.path, reason=str(error).split("\n")[0])
     return web.problem(UNAVAILABLE, "The write database cannot serve now.", {})
+
+
+def _not_migrated(error: ProgrammingError) -> Response:
+    """Before `foldline migrate` has run, the service is not ready rather than broken."""
+    return _unavailable(error) if isinstance(error.orig, UndefinedTable) else _internal(error)
 
 
 def _http(error: HTTPException) -> Response:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from sqlalchemy import Engine
 
 from foldline_command import commands, idempotency, metrics
@@ -81,20 +81,18 @@ def add(blueprint: Blueprint, engine: Engine, route: CommandRoute) -> None:
     """Serves one command."""
 
     def view(**ids: str) -> Response:
-        started = time.monotonic()
-        status = "500"
-        try:
-            response = _accept(engine, route, ids)
-            status = str(response.status_code)
-        except Exception as error:
-            status = str(getattr(getattr(error, "problem", None), "status", status))
-            raise
-        finally:
-            metrics.REQUESTS.labels(route.name, status).inc()
-            metrics.SECONDS.labels(route.name).observe(time.monotonic() - started)
-        return response
+        g.command, g.started = route.name, time.monotonic()
+        return _accept(engine, route, ids)
 
     blueprint.add_url_rule(route.path, route.name, view, methods=[route.method])
+
+
+def measure(response: Response) -> Response:
+    """Counts a command by what it was answered, refusals included; for the application's `after_request`."""
+    if "command" in g:
+        metrics.REQUESTS.labels(g.command, str(response.status_code)).inc()
+        metrics.SECONDS.labels(g.command).observe(time.monotonic() - g.started)
+    return response
 
 
 def _accept(engine: Engine, route: CommandRoute, ids: Mapping[str, str]) -> Response:
