@@ -93,7 +93,15 @@ class Domain:
         (folder / f"own_{self.id}.py").write_text(MODULE.format(id=self.id))
         self._kafka = os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]
         self._create_topics()
+        self.connect()
+
+    def connect(self) -> None:
+        """Opens the producer."""
         self.producer = KafkaProducer(bootstrap_servers=self._kafka, linger_ms=5)
+
+    def disconnect(self) -> None:
+        """Closes the producer; kafka-python leaks a socket for each try to reach a broker that is gone."""
+        self.producer.close(timeout=5)
 
     def _create_topics(self) -> None:
         admin = self.admin()
@@ -221,7 +229,7 @@ class Domain:
             if process.popen.poll() is None:
                 process.popen.kill()
                 process.popen.wait(timeout=30)
-        self.producer.close(timeout=5)
+        self.disconnect()
         for name in (self.table, f"{self.table}_references"):
             self.query(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
         for name in ("projections", "generations", "positions", "parked"):

@@ -139,11 +139,13 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(
 def test_a_broker_that_restarts_is_waited_for(
     domain: Domain, stack: RunningStack, number: int
 ) -> None:
-    domain.produce(orders(10))
+    domain.produce(orders(10, "early"))
     process = domain.start()
     domain.become_exact()
+    domain.disconnect()
     stack.kill("kafka", number)
     stack.wait_ready("kafka")
+    domain.connect()
     domain.produce(everything())
     domain.become_exact(within=90)
     assert process.popen.poll() is None

@@ -10,8 +10,9 @@ partition is dropped when the poll that revoked it returns.
 
 Failure: after `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
 paused; polling goes on, which keeps the membership, until positions could be loaded again. A fenced
-member waits longer than a session timeout, so that the other owner settles. An offset that is no
-longer in the topic, and anything unknown, ends the process.
+member waits longer than a session timeout, so that the other owner settles. Offsets are committed to
+Kafka when nothing happens too, because the answer is the only sign of a twin: a process that joined
+under the same name. An offset that is no longer in the topic, and anything unknown, ends the process.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,6 +44,8 @@ POLL_MS = 200
 #: A poll while partitions wait for the store: short, so that they are not kept waiting by it.
 WAITING_POLL_MS = 50
 MARK_SECONDS = 0.5
+#: How many times within a session timeout an idle member commits its offsets.
+IDLE_COMMITS = 3
 OFFSETS_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_MS = 5_000
 #: How much longer than the session timeout a fenced member stays away.
@@ -110,6 +113,7 @@ class Loop:
         self._unsettled: set[TopicPartition] = set()
         self._settle_at = 0.0
         self._mark_at = 0.0
+        self._commit_at = 0.0
 
     def partition_counts(self) -> dict[str, int]:
         """Partitions of each topic that the projection consumes; 0 while it does not exist."""
@@ -145,12 +149,14 @@ class Loop:
             if batch:
                 self._process(batch)
             self._mark()
+            self._commit_when_idle()
         except RetryLater as verdict:
             log.warning("retry_later", delay=verdict.delay, reason=str(verdict))
             self._forget(verdict.delay)
         except Fenced as verdict:
             delay = FENCED_FACTOR * self._session_timeout
             log.error("fenced", delay=delay, reason=str(verdict))
+            self._commit_known()
             self._forget(delay)
         if polled:
             self.metrics.busy(monotonic() - started)
@@ -217,8 +223,19 @@ class Loop:
             reach("before_kafka_commit")
             self._commit_to_kafka(positions)
 
+    def _commit_when_idle(self) -> None:
+        if monotonic() >= self._commit_at:
+            self._commit_known()
+
+    def _commit_known(self) -> None:
+        """Commits all known offsets; a fenced member learns it from the answer, in a later poll."""
+        known = {at: each for at, each in self.engine.positions.items() if each is not None}
+        if known:
+            self._commit_to_kafka(known)
+
     def _commit_to_kafka(self, positions: dict[TopicPartition, Position]) -> None:
         """For lag tools only: failing is nobody's loss."""
+        self._commit_at = monotonic() + self._session_timeout / IDLE_COMMITS
         offsets = {
             KafkaPartition(*at): OffsetAndMetadata(position.offset, "", -1)
             for at, position in positions.items()
