@@ -51,6 +51,7 @@ pytestmark = pytest.mark.integration
         ("/stats/daily?currency=euro", "currency"),
         ("/search?q=", "q"),
         ("/search?q=" + "a" * 201, "q"),
+        ("/search?q=" + "+".join("ab" for _ in range(17)), "q"),
         ("/search?minTotal=1e3", "minTotal"),
         ("/search?maxTotal=-1", "maxTotal"),
         ("/search?cursor=x", "cursor"),

@@ -140,6 +140,28 @@ def test_a_hit_has_the_fields_of_a_summary(shop: World) -> None:
     }
 
 
+def test_as_many_words_as_allowed_are_found_in_a_large_vocabulary(world: World) -> None:
+    """So many fuzzy words, fields and likenesses stay below the store's limit of clauses."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    world.write(
+        "order-search",
+        *(
+            detail(
+                f"o{n}",
+                name=f"zz{letters[n]}zz",
+                note=" ".join(f"zz{letters[n]}{a}z{b}" for a in letters for b in letters[:6]),
+                items=[item("p1", " ".join(f"{letters[n]}{a}ab" for a in letters))],
+            )
+            for n in range(26)
+        ),
+    )
+    words = " ".join(f"{letters[n]}bab zzb{letters[n]}za" for n in range(8))
+    assert search(world, q=words, limit="26")["total"] < 26
+    assert search(world, q=words.split()[0], limit="26")["total"] == 26
+    one = search(world, q="zzazz")
+    assert one["items"][0]["highlights"]["customerName"] == ["<em>zzazz</em>"]
+
+
 def test_totals_are_exact_above_ten_thousand(world: World) -> None:
     world.write("order-search", *(detail(f"o{n}") for n in range(10_050)))
     assert search(world, limit="1")["total"] == 10_050

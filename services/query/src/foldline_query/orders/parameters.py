@@ -20,6 +20,8 @@ from foldline_query.parameters import (
 
 Sort = Literal["-createdAt", "createdAt", "-total", "total", "-updatedAt"]
 MAX_TEXT = 200
+MAX_WORDS = 16
+_WORDS = rf"^\s*(\S+\s+){{0,{MAX_WORDS - 1}}}\S*\s*$"
 
 
 class CustomerOrdersParameters(Parameters):
@@ -59,8 +61,10 @@ class DailyParameters(Parameters):
 class SearchParameters(Parameters):
     """What to search for."""
 
-    q: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)] | None = Field(
-        None, description="Words; typing errors and accents are forgiven. Without it all match."
+    q: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=_WORDS)] | None = Field(
+        None,
+        description=f"At most {MAX_WORDS} words; typing errors and accents are forgiven. "
+        "Without it all match.",
     )
     status: OrderStatus | None = None
     customer_id: Identifier | None = None

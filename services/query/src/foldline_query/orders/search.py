@@ -13,6 +13,8 @@ from typing import Any
 
 from foldline_contracts import money
 from foldline_query import pagination
+from foldline_query.orders import highlights
+from foldline_query.orders.highlights import TEXTS
 from foldline_query.orders.parameters import SearchParameters
 from foldline_query.problems import bad_parameter
 from foldline_query.readers.elasticsearch import ElasticsearchStore
@@ -20,24 +22,14 @@ from foldline_query.readers.elasticsearch import ElasticsearchStore
 Json = dict[str, Any]
 
 _BODY = "primary.body"
-#: Field in the index to its name in `highlights`.
-TEXTS: Mapping[str, str] = {
-    f"{_BODY}.items.name": "items.name",
-    "reference.body.name": "customerName",
-    f"{_BODY}.note": "note",
-    f"{_BODY}.reason": "reason",
-    f"{_BODY}.shipping.recipient": "shipping.recipient",
-    f"{_BODY}.shipping.street": "shipping.street",
-    f"{_BODY}.shipping.city": "shipping.city",
-    f"{_BODY}.shipping.postalCode": "shipping.postalCode",
-    f"{_BODY}.shipping.country": "shipping.country",
-}
 FACETS: Mapping[str, str] = {
     "status": f"{_BODY}.status",
     "customerId": f"{_BODY}.customerId",
     "productId": f"{_BODY}.items.productId",
 }
 FACET_SIZE = 50
+#: Words of the index, nearest first, that one mistyped word may stand for in one field.
+MAX_EXPANSIONS = 30
 _SHOWN = ("customerId", "status", "total", "currency", "itemCount", "createdAt", "updatedAt")
 
 
@@ -66,9 +58,10 @@ def page(store: ElasticsearchStore, index: str, wanted: Wanted) -> Json:
     hits = found["hits"]["hits"]
     shown = hits[: wanted.limit]
     more = len(hits) > wanted.limit
+    marks = _marks(store, index, wanted, found, shown)
     facets = found["aggregations"]
     return {
-        "items": [item(hit) for hit in shown],
+        "items": [item(hit, marks.get(hit["_id"], {})) for hit in shown],
         "nextCursor": pagination.encode(shown[-1]["sort"], wanted.binding) if more else None,
         "facets": {name: _facet(facets[name]) for name in FACETS},
         "total": found["hits"]["total"]["value"],
@@ -85,17 +78,13 @@ def query(wanted: Wanted) -> Json:
         "aggs": {
             name: {"terms": {"field": field, "size": FACET_SIZE}} for name, field in FACETS.items()
         },
-        "highlight": {
-            "encoder": "html",
-            "pre_tags": ["<em>"],
-            "post_tags": ["</em>"],
-            "fields": {field: {} for field in TEXTS},
-        },
     }
+    if wanted.words is not None:
+        body["suggest"] = highlights.similar(wanted.words)
     return body if wanted.behind is None else {**body, "search_after": wanted.behind}
 
 
-def item(hit: Json) -> Json:
+def item(hit: Json, marks: Json) -> Json:
     """A hit as the API shows it."""
     source = hit["_source"]
     body = source["primary"]["body"]
@@ -103,20 +92,30 @@ def item(hit: Json) -> Json:
     return {
         "orderId": source["key"],
         "score": hit.get("_score"),
-        "highlights": {
-            TEXTS[field]: fragments for field, fragments in hit.get("highlight", {}).items()
-        },
+        "highlights": marks,
         "customerName": customer.get("name"),
         **{name: body.get(name) for name in _SHOWN},
         "version": source["primary"]["version"],
     }
 
 
+def _marks(
+    store: ElasticsearchStore, index: str, wanted: Wanted, found: Json, shown: list[Json]
+) -> Mapping[str, Json]:
+    if wanted.words is None:
+        return {}
+    keys = [hit["_id"] for hit in shown]
+    return highlights.marked(store, index, wanted.words, found, keys)
+
+
 def _matching(words: str | None) -> Json:
     """Per word, because fuzziness works within a field and words may stand in different ones."""
     if words is None:
         return {}
-    each = [{"multi_match": _match(word, fuzziness="AUTO")} for word in words.split()]
+    each = [
+        {"multi_match": _match(word, fuzziness="AUTO", max_expansions=MAX_EXPANSIONS)}
+        for word in words.split()
+    ]
     if not each:
         return {"must": {"match_none": {}}}
     return {
@@ -125,7 +124,7 @@ def _matching(words: str | None) -> Json:
     }
 
 
-def _match(words: str, **options: str) -> Json:
+def _match(words: str, **options: str | int) -> Json:
     return {"query": words, "fields": list(TEXTS), "operator": "or", **options}
 
 
