@@ -16,6 +16,7 @@ from sqlalchemy import (
     Uuid,
     create_engine,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
@@ -31,7 +32,12 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("recorded_at", DateTime(True), primary_key=True, server_default=func.clock_timestamp()),
+    Column(
+        "recorded_at",
+        DateTime(False),
+        primary_key=True,
+        server_default=text("(clock_timestamp() AT TIME ZONE 'UTC')"),
+    ),
     Column("aggregatetype", Text, nullable=False),
     Column("aggregateid", Text, nullable=False),
     Column("type", Text, nullable=False),

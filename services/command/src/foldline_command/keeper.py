@@ -223,7 +223,7 @@ def _make_day(database: psycopg.Connection[Any], day: date) -> str | None:
     name = f"outbox_{day:%Y%m%d}"
     if _one(database, "SELECT to_regclass(%s)", [name]) is not None:
         return None
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    begin = datetime(day.year, day.month, day.day)
     statement = sql.SQL("CREATE TABLE {} PARTITION OF outbox FOR VALUES FROM ({}) TO ({})").format(
         sql.Identifier(name), begin.isoformat(), (begin + timedelta(days=1)).isoformat()
     )
@@ -261,8 +261,8 @@ def _facts(database: psycopg.Connection[Any]) -> dict[str, Any]:
                   (SELECT greatest(0, sum(c.reltuples))::bigint FROM pg_inherits i
                    JOIN pg_class c ON c.oid = i.inhrelid
                    WHERE i.inhparent = 'outbox'::regclass) AS rows,
-                  (SELECT extract(epoch FROM clock_timestamp() - min(o.recorded_at))::float8
-                   FROM outbox o WHERE o.recorded_at > k.as_of) AS oldest_unpublished_seconds
+                  (SELECT extract(epoch FROM clock_timestamp() AT TIME ZONE 'UTC' - min(o.recorded_at))::float8
+                   FROM outbox o WHERE o.recorded_at > k.as_of AT TIME ZONE 'UTC') AS oldest_unpublished_seconds
            FROM keeper k LEFT JOIN pg_replication_slots s ON s.slot_name = %s""",
         [SLOT],
     )

@@ -214,7 +214,7 @@ def command(file: Path, dataset: str, form: str | None) -> None:
 
 
 def _with_progress(engine: Engine, file: Path, dataset: str, reader: Reader) -> Report:
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
         total = sum(1 for _ in lines)
         lines.seek(0)
         columns = (

@@ -11,7 +11,7 @@ CREATE TABLE customers (id text PRIMARY KEY, version bigint NOT NULL, state json
 
 CREATE TABLE outbox (
     id uuid NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_at timestamp NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
     aggregatetype text NOT NULL,
     aggregateid text NOT NULL,
     type text NOT NULL,
@@ -22,6 +22,7 @@ CREATE TABLE outbox (
     PRIMARY KEY (id, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
+COMMENT ON COLUMN outbox.recorded_at IS 'UTC; without a zone, because Debezium gives only such a column as a number, which becomes the record''s timestamp.';
 COMMENT ON TABLE outbox IS 'Insert-only. Days are made ahead by the outbox keeper.';
 
 CREATE TABLE topics (
