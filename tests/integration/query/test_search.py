@@ -157,7 +157,7 @@ def test_as_many_words_as_allowed_are_found_in_a_large_vocabulary(world: World) 
     )
     words = " ".join(f"{letters[n]}bab zzb{letters[n]}za" for n in range(8))
     assert search(world, q=words, limit="26")["total"] < 26
-    assert search(world, q=words.split()[0], limit="26")["total"] == 26
+    assert "o0" in found(world, q="abab", limit="26")
     one = search(world, q="zzazz")
     assert one["items"][0]["highlights"]["customerName"] == ["<em>zzazz</em>"]
 

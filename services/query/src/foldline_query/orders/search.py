@@ -29,7 +29,7 @@ FACETS: Mapping[str, str] = {
 }
 FACET_SIZE = 50
 #: Words of the index, nearest first, that one mistyped word may stand for in one field.
-MAX_EXPANSIONS = 30
+MAX_EXPANSIONS = 50
 _SHOWN = ("customerId", "status", "total", "currency", "itemCount", "createdAt", "updatedAt")
 
 
