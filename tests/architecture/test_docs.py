@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LOOKUPS = {"text", "required", "get"}
 METRICS = {"Counter", "Gauge", "Histogram"}
+#: Helpers of the projector that prefix the name.
+PREFIXED = {"_counter", "_family"}
 SOURCES = [
     path
     for room in ("contracts", "services", "local", "cli")
@@ -42,12 +43,11 @@ def literals() -> set[str]:
 
 
 def variables() -> set[str]:
-    looked_up = {
-        f"FOLDLINE_{value}"
-        for name, value in calls()
-        if name in LOOKUPS and re.fullmatch(r"[A-Z][A-Z0-9_]+", value)
-    }
-    return looked_up | {name for name in literals() if not name.endswith("_FILE")}
+    pattern = r'\b(?:env|environment)\.(?:text|required|get)\(\s*"([A-Z][A-Z0-9_]+)"'
+    found = {name for name in literals() if not name.endswith("_FILE")}
+    for path in SOURCES:
+        found.update(f"FOLDLINE_{name}" for name in re.findall(pattern, path.read_text()))
+    return found
 
 
 def commands() -> Iterator[str]:
@@ -58,7 +58,10 @@ def commands() -> Iterator[str]:
 
 def _walk(path: str, command: click.Command) -> Iterator[str]:
     if isinstance(command, click.Group):
-        for name, child in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
             yield from _walk(f"{path} {name}", child)
     elif not command.hidden:
         yield path
@@ -83,6 +86,7 @@ def test_no_documented_variable_is_gone() -> None:
 def test_every_metric_is_documented() -> None:
     text = (DOCS / "metrics.md").read_text()
     names = {value for name, value in calls() if name in METRICS}
+    names |= {f"foldline_projection_{value}" for name, value in calls() if name in PREFIXED}
     assert names
     missing = {name for name in names if name not in text}
     assert not missing
