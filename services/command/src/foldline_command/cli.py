@@ -67,10 +67,11 @@ def show(document: dict[str, Any], form: str) -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the write database up to date; make publication and slot."""
+    """Bring the write database up to date; make publication, slot and the outbox's days."""
     with one_line_errors() as env:
         user = env.get("DEBEZIUM_USER", str, "debezium")
         migrations.migrate(write_database_url(env), user)
+        keeper.maintain(write_database_url(env))
     click.echo("the write database is up to date")
 
 

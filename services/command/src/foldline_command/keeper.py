@@ -26,15 +26,15 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from psycopg import sql
 
-from foldline_command import keeper_metrics
-from foldline_command.database import SLOT
+from foldline_command import keeper_metrics, logs
+from foldline_command.database import SLOT, SLOT_IS_NEW
 from foldline_contracts import watermark
 from foldline_contracts.aggregates import aggregate_kinds
 from foldline_contracts.topics import WATERMARK_KEY, WATERMARKS
 from foldline_contracts.watermark import Watermark
 
 DAYS_AHEAD = 7
-CONFIRM_SECONDS = 30.0
+NOTICE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 MAINTENANCE_SECONDS = 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 10.0
@@ -57,7 +57,7 @@ class Settings:
 
 
 class NotConfirmed(Exception):
-    """Debezium has not confirmed the position in time: it is away or behind."""
+    """The keeper was told to stop before Debezium confirmed the position."""
 
 
 @dataclass(slots=True)
@@ -110,6 +110,7 @@ def keep(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
+    logs.configure()
     keeper_metrics.serve(settings.metrics_bind, settings.metrics_port)
     backoff = FIRST_BACKOFF
     while not stop.is_set():
@@ -145,7 +146,7 @@ def _tick(database: psycopg.Connection[Any], topics: Topics, stop: threading.Eve
     try:
         publish_watermark(database, topics, stop)
     except NotConfirmed as error:
-        log.warning("watermark_delayed", reason=str(error))
+        log.info("keeper_stops", reason=str(error))
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
@@ -157,7 +158,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
 def publish_watermark(
     database: psycopg.Connection[Any], topics: Topics, stop: threading.Event | None = None
 ) -> Watermark:
-    """One watermark, in the order that makes it true. Raises NotConfirmed."""
+    """One watermark, in the order that makes it true. Raises NotConfirmed when stopped."""
     as_of = _one(database, "SELECT clock_timestamp()")
     position = _one(database, "SELECT pg_current_wal_insert_lsn()")
     _await_confirmed(database, position, stop or threading.Event())
@@ -175,14 +176,26 @@ def publish_watermark(
 def _await_confirmed(
     database: psycopg.Connection[Any], position: str, stop: threading.Event
 ) -> None:
+    """Waits on one position for as long as it takes: under a long backlog a newer one would never come true."""
+    noticed = time.monotonic()
+    while not _is_confirmed(database, position):
+        if stop.is_set():
+            raise NotConfirmed(f"slot {SLOT} has not confirmed {position}")
+        if time.monotonic() - noticed > NOTICE_SECONDS:
+            log.warning("watermark_delayed", reason=f"slot {SLOT} has not confirmed {position}")
+            observe(database)
+            noticed = time.monotonic()
+        stop.wait(POLL_SECONDS)
+
+
+def _is_confirmed(database: psycopg.Connection[Any], position: str) -> bool:
     query = (
         "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
     )
-    deadline = time.monotonic() + CONFIRM_SECONDS
-    while not _one(database, query, [position, SLOT]):
-        if time.monotonic() > deadline or stop.is_set():
-            raise NotConfirmed(f"slot {SLOT} has not confirmed {position}")
-        stop.wait(POLL_SECONDS)
+    row = database.execute(query, [position, SLOT]).fetchone()
+    if row is None:
+        database.execute(SLOT_IS_NEW)
+    return row is not None and bool(row[0])
 
 
 def _incarnation(database: psycopg.Connection[Any], topics: dict[str, str]) -> int:
@@ -261,8 +274,10 @@ def _facts(database: psycopg.Connection[Any]) -> dict[str, Any]:
                   (SELECT greatest(0, sum(c.reltuples))::bigint FROM pg_inherits i
                    JOIN pg_class c ON c.oid = i.inhrelid
                    WHERE i.inhparent = 'outbox'::regclass) AS rows,
-                  (SELECT extract(epoch FROM clock_timestamp() AT TIME ZONE 'UTC' - min(o.recorded_at))::float8
-                   FROM outbox o WHERE o.recorded_at > k.as_of AT TIME ZONE 'UTC') AS oldest_unpublished_seconds
+                  (SELECT extract(epoch FROM
+                     clock_timestamp() AT TIME ZONE 'UTC' - min(o.recorded_at))::float8
+                   FROM outbox o WHERE o.recorded_at >
+                     coalesce(k.as_of AT TIME ZONE 'UTC', '-infinity')) AS oldest_unpublished_seconds
            FROM keeper k LEFT JOIN pg_replication_slots s ON s.slot_name = %s""",
         [SLOT],
     )

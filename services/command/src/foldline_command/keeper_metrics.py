@@ -21,6 +21,8 @@ RETAINED = Gauge(
 AGE = Gauge("foldline_watermark_age_seconds", "Age of the last watermark, by the database's clock.")
 
 _last_published = float("-inf")
+#: The last known age of the watermark and when that was; without one, the keeper's own age counts.
+_age_seen = (0.0, time.monotonic())
 
 
 class _Quiet(WSGIRequestHandler):
@@ -30,6 +32,7 @@ class _Quiet(WSGIRequestHandler):
 
 def serve(bind: str, port: int) -> None:
     """Serves in a thread of its own until the process ends."""
+    AGE.set_function(watermark_age)
     exposition = make_wsgi_app()
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -58,10 +61,17 @@ def is_ready() -> bool:
     return time.monotonic() - _last_published < READY_SECONDS
 
 
+def watermark_age() -> float:
+    """Grows while database or Kafka is away, too: silence is not freshness."""
+    age, seen = _age_seen
+    return age + time.monotonic() - seen
+
+
 def observe(facts: Mapping[str, Any]) -> None:
     """Sets the gauges."""
     OLDEST.set(facts["oldest_unpublished_seconds"] or 0.0)
     ROWS.set(facts["rows"] or 0)
     RETAINED.set(facts["slot_retained_bytes"] or 0)
     if facts["watermark_age_seconds"] is not None:
-        AGE.set(facts["watermark_age_seconds"])
+        global _age_seen
+        _age_seen = (facts["watermark_age_seconds"], time.monotonic())

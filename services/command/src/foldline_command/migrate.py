@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from foldline_command.database import SLOT
+from foldline_command.database import SLOT, SLOT_IS_NEW
 
 MIGRATION_LOCK = 7170
 
@@ -46,6 +46,8 @@ def _create_slot(connection: Connection) -> None:
         connection.commit()
         create = text("SELECT pg_create_logical_replication_slot(:slot, 'pgoutput')")
         connection.execute(create, {"slot": SLOT})
+        connection.commit()
+        connection.exec_driver_sql(SLOT_IS_NEW)
     connection.commit()
 
 

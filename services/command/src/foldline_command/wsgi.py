@@ -3,10 +3,12 @@
 import os
 import sys
 
+from foldline_command import logs
 from foldline_command.app import create_app
 from foldline_command.config import Settings
 from foldline_contracts.config import ConfigurationError
 
+logs.configure()
 try:
     app = create_app(Settings.from_env(os.environ))
 except ConfigurationError as error:

@@ -21,6 +21,7 @@ CREATE TABLE outbox (
     payload text NOT NULL,
     PRIMARY KEY (id, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
+CREATE INDEX outbox_recorded_at ON outbox (recorded_at);
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
 COMMENT ON COLUMN outbox.recorded_at IS 'UTC; without a zone, because Debezium gives only such a column as a number, which becomes the record''s timestamp.';
 COMMENT ON TABLE outbox IS 'Insert-only. Days are made ahead by the outbox keeper.';
