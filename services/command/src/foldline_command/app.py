@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> Flask:
         connections=settings.threads,
         timeout_seconds=settings.database_timeout_seconds,
     )
+    app.extensions["engine"] = engine  # for whoever closes the application, which tests do
     routes: list[web.CommandRoute] = []
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name):
         blueprint, declared = point.load()(engine)

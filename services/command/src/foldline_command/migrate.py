@@ -41,7 +41,10 @@ def _upgrade(connection: Connection) -> None:
 
 def _create_slot(connection: Connection) -> None:
     """A slot cannot be made in a transaction that has written."""
-    exists = text("SELECT 1 FROM pg_replication_slots WHERE slot_name = :slot")
+    exists = text(
+        "SELECT 1 FROM pg_replication_slots"
+        " WHERE slot_name = :slot AND database = current_database()"
+    )
     if connection.execute(exists, {"slot": SLOT}).one_or_none() is None:
         connection.commit()
         create = text("SELECT pg_create_logical_replication_slot(:slot, 'pgoutput')")

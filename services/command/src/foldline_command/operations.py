@@ -11,7 +11,8 @@ from foldline_contracts.problems import COMMON, UNAVAILABLE
 
 _READINESS = text(
     """SELECT EXISTS (SELECT 1 FROM pg_publication WHERE pubname = :publication) AS publication,
-              EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = :slot) AS slot,
+              EXISTS (SELECT 1 FROM pg_replication_slots
+                      WHERE slot_name = :slot AND database = current_database()) AS slot,
               ARRAY(SELECT name FROM topics) AS topics"""
 )
 
