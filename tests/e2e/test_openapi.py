@@ -1,43 +1,43 @@
-"""The served OpenAPI documents, fuzzed: no 500, and no answer that the documents do not name."""
+"""The served description of the command API, fuzzed: no 500, and no answer that it does not name.
+
+The query service's is fuzzed in `tests/integration/query/test_openapi_fuzz.py`. A request that fits
+the schema may still break a rule or a precondition (409, 412), so accepting all of them is not asked for.
+"""
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from foldline_local.testing import RunningStack
 
 pytestmark = pytest.mark.e2e
 
+SECONDS = 60
 FUZZ = settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     derandomize=True,
+    database=None,
     suppress_health_check=list(HealthCheck),
 )
 
 
-def _schema(pipeline: RunningStack, service: str) -> schemathesis.BaseSchema:
-    host, port = pipeline.settings.host, pipeline.settings.ports[service]
-    return schemathesis.openapi.from_url(f"http://{host}:{port}/openapi.json")
+def fuzz(url: str) -> int:
+    """Fuzzes every operation that is described at `url`; their number."""
+    operations = [found.ok() for found in schemathesis.openapi.from_url(url).get_all_operations()]
+    for operation in operations:
+
+        @FUZZ
+        @given(case=operation.as_strategy())
+        def answers(case: schemathesis.Case) -> None:
+            response = case.call(timeout=SECONDS)
+            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+        answers()
+    return len(operations)
 
 
-@pytest.fixture(scope="session")
-def command_api(pipeline: RunningStack) -> schemathesis.BaseSchema:
-    return _schema(pipeline, "command")
-
-
-@pytest.fixture(scope="session")
-def query_api(pipeline: RunningStack) -> schemathesis.BaseSchema:
-    return _schema(pipeline, "query")
-
-
-@schemathesis.pytest.from_fixture("command_api").parametrize()
-@FUZZ
-def test_the_command_api_answers_as_documented(case: schemathesis.Case) -> None:
-    case.call_and_validate(timeout=30)
-
-
-@schemathesis.pytest.from_fixture("query_api").parametrize()
-@FUZZ
-def test_the_query_api_answers_as_documented(case: schemathesis.Case) -> None:
-    case.call_and_validate(timeout=40)
+def test_commands_are_answered_as_described(pipeline: RunningStack) -> None:
+    host, port = pipeline.settings.host, pipeline.settings.ports["command"]
+    assert fuzz(f"http://{host}:{port}/openapi.json") >= 14
