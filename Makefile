@@ -12,7 +12,7 @@ TIERS := $(BIN)/python tests/tiers.py
 EXPECT ?=
 
 .PHONY: help setup venv up down status logs demo test test-unit test-integration test-e2e \
-        test-cluster check fmt bench
+        test-cluster check fmt bench chaos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -72,6 +72,9 @@ check: venv ## format, lint, types, import contracts, unit tests; needs no servi
 
 fmt: venv ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+chaos: setup ## the fault-injection suite; QUICK=1 takes one fault of each kind
+	@$(BIN)/python -m pytest -m e2e tests/e2e/test_faults.py -v $(if $(QUICK),-k "order-details or connect or postgresql")
 
 bench: setup ## every benchmark; writes benchmarks/results/*.json and prints a table
 	@$(BIN)/python benchmarks/run.py
