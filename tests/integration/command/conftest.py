@@ -36,11 +36,11 @@ def database_url() -> Iterator[str]:
     name = f"command_{uuid4().hex[:12]}"
     server = given.set(username="postgres", database="postgres").render_as_string(False)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} OWNER {given.username}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name} OWNER {given.username}")
         url = given.set(database=name).render_as_string(False)
         _prepare(url)
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _prepare(url: str) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from foldline_command import database
 from foldline_command.bodies import InvalidBody, MalformedJson, decode, validate
@@ -28,7 +29,7 @@ from foldline_command.orders.bodies import PastOrder
 from foldline_command.orders.model import Order
 from foldline_command.orders.tables import ORDERS
 from foldline_command.rules import Refused
-from foldline_command.unit_of_work import Concurrent, UnitOfWork
+from foldline_command.unit_of_work import Concurrent, NotReady, UnitOfWork
 from foldline_contracts import money
 from foldline_contracts.config import ConfigurationError, Environment
 from foldline_contracts.identifiers import is_identifier
@@ -199,7 +200,7 @@ def command(file: Path, dataset: str, form: str | None) -> None:
     chosen = form or file.suffix.lstrip(".")
     if chosen not in READERS:
         raise click.UsageError(f"--format is needed: {file.name} does not end in .csv or .ndjson")
-    if not is_identifier(f"{dataset}-{'9' * 9}"):
+    if not dataset or not is_identifier(f"{dataset}-{'9' * 9}"):
         raise click.UsageError("--dataset must be 1 to 54 characters of A-Z a-z 0-9 . _ ~ -")
     try:
         url = write_database_url(Environment(os.environ))
@@ -208,8 +209,10 @@ def command(file: Path, dataset: str, form: str | None) -> None:
     engine = database.create(url, connections=1, timeout_seconds=10)
     try:
         report = _with_progress(engine, file, dataset, READERS[chosen])
-    except (OperationalError, UnicodeDecodeError) as error:
+    except (SQLAlchemyError, NotReady) as error:
         raise click.ClickException(str(error).split("\n")[0]) from error
+    finally:
+        engine.dispose()
     _say(report)
 
 
@@ -222,7 +225,9 @@ def _with_progress(engine: Engine, file: Path, dataset: str, reader: Reader) -> 
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
         )
-        with Progress(*columns, TimeRemainingColumn()) as bar:
+        console = Console(stderr=True)
+        hidden = not console.is_terminal
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:
             task = bar.add_task(file.name, total=total)
             report = load(
                 engine, reader(lines), dataset, lambda line: bar.update(task, completed=line)
