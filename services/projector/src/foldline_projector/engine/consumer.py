@@ -8,7 +8,7 @@ Concurrency: one thread; heartbeats are Kafka's own thread, so a slow store cost
 batch is finished before the next poll, hence a revoke never finds half of one: state of a revoked
 partition is dropped when the poll that revoked it returns.
 
-Failure: after `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
+Failure: Kafka being away ends nothing, the poll is repeated. After `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
 paused; polling goes on, which keeps the membership, until positions could be loaded again. A fenced
 member waits longer than a session timeout, so that the other owner settles. Offsets are committed to
 Kafka when nothing happens too, because the answer is the only sign of a twin: a process that joined
@@ -17,7 +17,7 @@ under the same name. An offset that is no longer in the topic, and anything unkn
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ from kafka.errors import (
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    RetriableError,
 )
 from kafka.structs import OffsetAndMetadata
 from kafka.structs import TopicPartition as KafkaPartition
@@ -48,6 +49,8 @@ MARK_SECONDS = 0.5
 IDLE_COMMITS = 3
 OFFSETS_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_MS = 5_000
+#: Pause after Kafka failed in a way that may pass; its client has no place to wait by itself then.
+KAFKA_SECONDS = 0.25
 #: How much longer than the session timeout a fenced member stays away.
 FENCED_FACTOR = 1.25
 
@@ -112,6 +115,8 @@ class Loop:
         #: Assigned partitions whose positions are not loaded; they are paused.
         self._unsettled: set[TopicPartition] = set()
         self._settle_at = 0.0
+        #: Where partitions without a position row are read from.
+        self._starts: dict[TopicPartition, int] = {}
         self._mark_at = 0.0
         self._commit_at = 0.0
 
@@ -174,6 +179,10 @@ class Loop:
             ) from error
         except FencedInstanceIdError as error:
             raise FencedMember("another process has joined under this member's name") from error
+        except RetriableError as error:
+            log.warning("kafka_unavailable", delay=KAFKA_SECONDS, reason=str(error))
+            sleep(KAFKA_SECONDS)
+            return {}
         return {TopicPartition(*at): records for at, records in polled.items()}
 
     def _is_settled(self, at: TopicPartition) -> bool:
@@ -195,6 +204,7 @@ class Loop:
         """Loads positions of assigned partitions and begins to read there."""
         loaded = self.engine.assign(self._unsettled)
         beginnings = self._beginnings([at for at, position in loaded.items() if position is None])
+        self._starts.update(beginnings)
         for at, position in loaded.items():
             offset = beginnings[at] if position is None else position.offset
             self._consumer.seek(KafkaPartition(*at), offset)
@@ -248,16 +258,12 @@ class Loop:
             return
         self._mark_at = monotonic() + MARK_SECONDS
         known = {
-            at: position or Position(offset=self._offset_of(at), end=0)
+            at: position or Position(offset=self._starts[at], end=0)
             for at, position in self.engine.positions.items()
         }
         marks = self._watermarks.marks(known)
         if marks:
             self.engine.mark(marks)
-
-    def _offset_of(self, at: TopicPartition) -> int:
-        """Where a partition without a position row is read: its beginning."""
-        return int(self._consumer.position(KafkaPartition(*at)) or 0)
 
     def _forget(self, delay: float) -> None:
         self.engine.forget()
