@@ -228,6 +228,9 @@ def test_every_rule_is_listed(api: Api) -> None:
     listed = {each["type"] for each in api.call("GET", "/problems").get_json()["problems"]}
     raised = {f"/problems/{slug}" for *_, slug in REFUSALS}
     assert raised | {"/problems/order-exists", "/problems/overpayment"} <= listed
+    for uri in listed:
+        assert api.call("GET", uri).get_json()["type"] == uri
+    assert api.call("GET", "/problems/none").status_code == 404
 
 
 def test_the_service_is_not_ready_without_its_slot(api: Api) -> None:

@@ -114,12 +114,12 @@ def test_kafka_has_the_outbox_byte_for_byte_each_key_in_one_partition(stack: Sta
             producer.close()
     expected = rows(stack)
     found: dict[str, tuple[Any, ...]] = {}
-    order_of: dict[str, list[int]] = {}
+    order_of: dict[tuple[str, str], list[int]] = {}
     for record in stack.records():
         headers = dict(record.headers)
         identity = headers["id"].decode()
         version = expected[identity][7] if identity in expected else 0
-        order_of.setdefault(record.key.decode(), []).append(version)
+        order_of.setdefault((record.topic, record.key.decode()), []).append(version)
         found[identity] = (
             identity,
             record.topic,

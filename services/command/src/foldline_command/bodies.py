@@ -11,12 +11,15 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 from foldline_contracts import money
 from foldline_contracts.identifiers import PATTERN
@@ -66,16 +69,32 @@ def _positive(text: str) -> str:
     return text
 
 
-MONEY_PATTERN = r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,4})?$"
-_Money = StringConstraints(pattern=MONEY_PATTERN)
+def _whole(value: object) -> object:
+    """JSON Schema calls 2.0 an integer, and so does the description of this API."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _described(pattern: str) -> WithJsonSchema:
+    """What the description says; validators say the same with better words."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+_UNIT_PRICE = r"^((0|[1-9][0-9]{0,8})(\.[0-9]{1,4})?|1000000000(\.0{1,4})?)$"
+_CENTS = r"0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9])"
+_AMOUNT = rf"^({_CENTS}|[1-9][0-9]{{0,14}}(\.[0-9]{{1,4}})?|1000000000000000(\.0{{1,4}})?)$"
+_TEXT: JsonDict = {"pattern": r"^[^\u0000]*$"}
 
 Identifier = Annotated[str, StringConstraints(pattern=PATTERN)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-UnitPrice = Annotated[str, _Money, AfterValidator(_price)]
-Amount = Annotated[str, _Money, AfterValidator(_positive)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
-Note = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_without_nul)]
-Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+UnitPrice = Annotated[str, AfterValidator(_price), _described(_UNIT_PRICE)]
+Amount = Annotated[str, AfterValidator(_positive), _described(_AMOUNT)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra=_TEXT),
+    AfterValidator(_without_nul),
+]
+Note = Annotated[str, Field(max_length=2000, json_schema_extra=_TEXT), AfterValidator(_without_nul)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 
 B = TypeVar("B", bound=Body)
 

@@ -8,6 +8,7 @@ the key. The outbox keeper removes what has expired.
 
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,9 @@ from foldline_contracts.problems import ProblemType
 HEADER = "Idempotency-Key"
 MAX_LENGTH = 255
 KEPT = timedelta(hours=24)
+#: A string of RFC 8941: a backslash stands only before a quote or another one.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 class IdempotencyRefused(Refused):
@@ -53,9 +57,10 @@ def parse(header: str) -> str:
     """The key in the header: bare, or a quoted string. Raises ValueError when it is malformed."""
     key = header.strip()
     if key.startswith('"') or key.endswith('"'):
-        if len(key) < 2 or not (key.startswith('"') and key.endswith('"')):
-            raise ValueError("a quoted key needs both quotes")
-        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+        quoted = _QUOTED.fullmatch(key)
+        if quoted is None:
+            raise ValueError("a quoted key is one quoted string")
+        key = _ESCAPED.sub(r"\1", quoted[1])
     if not 1 <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable():
         raise ValueError(f"must be 1 to {MAX_LENGTH} printable ASCII characters")
     return key

@@ -28,6 +28,7 @@ _PROBLEM: Json = {
     },
     "required": ["type", "title", "status", "detail"],
 }
+_KEY = r'^([!#-~]([ !#-~]{0,253}[!#-~])?|"[ !#-\[\]-~]{1,255}")$'
 _REFUSALS = {
     "400": "Malformed: JSON, a header or a path segment.",
     "404": "No such aggregate or item.",
@@ -49,7 +50,7 @@ _HEADERS: list[Json] = [
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Makes the command safe to repeat for 24 hours.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
+        "schema": {"type": "string", "pattern": _KEY},
     },
 ]
 
@@ -114,6 +115,20 @@ def _refusal(description: str) -> Json:
     return {"description": description, "content": {CONTENT_TYPE: {"schema": schema}}}
 
 
+def _problem_type() -> Json:
+    schema = {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}
+    summary = "One problem type."
+    return {
+        "operationId": "problem",
+        "summary": summary,
+        "parameters": [{"name": "slug", "in": "path", "required": True, "schema": schema}],
+        "responses": {
+            "200": {"description": summary, "content": {"application/json": {}}},
+            "404": _refusal("There is no such problem type."),
+        },
+    }
+
+
 def _operations() -> dict[str, Json]:
     """The room's own routes."""
 
@@ -130,5 +145,6 @@ def _operations() -> dict[str, Json]:
         "/readyz": get("readyz", "Commands can be accepted.", ready=True),
         "/metrics": get("metrics", "Metrics for Prometheus.", "text/plain"),
         "/problems": get("problems", "Every problem type."),
+        "/problems/{slug}": {"get": _problem_type()},
         "/openapi.json": get("openapi", "This document."),
     }

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from foldline_command import metrics, openapi, rules, web
 from foldline_command.database import PUBLICATION, SLOT
 from foldline_contracts.aggregates import aggregate_kinds
-from foldline_contracts.problems import COMMON, UNAVAILABLE
+from foldline_contracts.problems import COMMON, NOT_FOUND, UNAVAILABLE
 
 _READINESS = text(
     """SELECT EXISTS (SELECT 1 FROM pg_publication WHERE pubname = :publication) AS publication,
@@ -42,22 +42,33 @@ def blueprint(
 
     @room.get("/problems")
     def problems() -> Response:
-        listed = [*COMMON, *rules.problem_types()]
-        members = ("status", "title", "meaning")
-        return _json(
-            {
-                "problems": [
-                    {"type": kind.uri, **{name: getattr(kind, name) for name in members}}
-                    for kind in listed
-                ]
-            }
-        )
+        return _json({"problems": list(_problem_types().values())})
+
+    @room.get("/problems/<slug>")
+    def problem_type(slug: str) -> Response:
+        described = _problem_types().get(slug)
+        if described is None:
+            return web.problem(NOT_FOUND, f"There is no problem type {slug}.", {})
+        return _json(described)
 
     @room.get("/openapi.json")
     def openapi_() -> Response:
         return Response(description, mimetype=web.JSON)
 
     return room
+
+
+def _problem_types() -> dict[str, dict[str, object]]:
+    """Every problem type that this service answers, by slug."""
+    return {
+        kind.slug: {
+            "type": kind.uri,
+            "status": kind.status,
+            "title": kind.title,
+            "meaning": kind.meaning,
+        }
+        for kind in (*COMMON, *rules.problem_types())
+    }
 
 
 def _missing(engine: Engine) -> list[str]:

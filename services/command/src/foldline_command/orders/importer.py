@@ -8,6 +8,7 @@ Events happen at the time that the line says; they are recorded now.
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ from foldline_contracts.identifiers import is_identifier
 BLOCK = 500
 SHOWN_FAULTS = 20
 CDNOW_FIELDS = (4, 5)  # customer, (customer of the sample,) date, number of CDs, dollars
+_DATE = re.compile(r"[0-9]{8}")
 
 
 class BadLine(ValueError):
@@ -102,6 +104,8 @@ def _cdnow_order(fields: list[str]) -> dict[str, Any]:
     customer, (date, count, dollars) = fields[0], fields[-3:]
     if not count.isdecimal():
         raise BadLine(f"number of CDs {count!r} is not a number")
+    if _DATE.fullmatch(date) is None:  # strptime would take 1997111 for some day
+        raise BadLine(f"date {date!r} is not YYYYMMDD")
     moment = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
     name = f"{int(count)} CD{'' if int(count) == 1 else 's'}"
     item = {"productId": "cds", "name": name, "quantity": 1, "unitPrice": dollars}
