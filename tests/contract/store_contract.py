@@ -353,6 +353,13 @@ class StoreContract:
         save(store, Batch(parked=[parked(5)]))
         assert store.parked([ORDERS_0]) == [parked(5)]
 
+    def test_a_parked_record_can_be_judged_again(self) -> None:
+        store = self.open()
+        save(store, Batch(parked=[parked(5), parked(6)]))
+        judged = parked(5, reason="fold", detail="KeyError")
+        save(store, Batch(parked=[judged]))
+        assert store.parked([ORDERS_0]) == [judged, parked(6)]
+
     def test_released_records_are_taken_away(self) -> None:
         store = self.open()
         save(store, Batch(parked=[parked(5), parked(6), parked(7)]))
