@@ -41,9 +41,7 @@ def created(*items: Item, customer: str = "c1", note: str | None = None) -> Orde
     )
 
 
-ADDRESS = Address(
-    recipient="Ada", street="Way 1", city="Köln", postal_code="50667", country="DE"
-)
+ADDRESS = Address(recipient="Ada", street="Way 1", city="Köln", postal_code="50667", country="DE")
 
 #: The whole life of an order of 2 lamps and a chair.
 LIFE: Sequence[msgspec.Struct] = (

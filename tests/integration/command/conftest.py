@@ -50,7 +50,8 @@ def _prepare(url: str) -> None:
         migrate._upgrade(connection)
     engine.dispose()
     events = [Topic(kind.topic, PARTITIONS, {}) for kind in aggregate_kinds().values()]
-    topics._record(url, events)
+    with psycopg.connect(url) as connection:
+        topics._record(connection, events)
 
 
 @pytest.fixture

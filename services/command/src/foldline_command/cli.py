@@ -37,13 +37,19 @@ EXPECTED = (
 )
 
 
+class Usage(click.ClickException):
+    """One line, exit status 2."""
+
+    exit_code = 2
+
+
 @contextmanager
 def one_line_errors() -> Iterator[Environment]:
     """The environment, and what goes wrong as one line."""
     try:
         yield Environment(os.environ)
     except ConfigurationError as error:
-        raise click.UsageError(str(error)) from error
+        raise Usage(str(error)) from error
     except EXPECTED as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         raise click.ClickException(line) from error

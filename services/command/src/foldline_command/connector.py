@@ -106,7 +106,7 @@ def _states(found: dict[str, Any]) -> set[str]:
 def _reason(found: dict[str, Any]) -> str:
     """The first line of the innermost cause that a trace names."""
     traces = [part.get("trace", "") for part in (found["connector"], *found["tasks"])]
-    lines = "\n".join(traces).splitlines()
+    lines = [line for line in "\n".join(traces).splitlines() if line.strip()]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     return (causes or lines or [""])[-1 if causes else 0]
 
@@ -143,7 +143,7 @@ def _send(request: Request, data: bytes | None, missing_is_none: bool) -> Any:
         detail = json.loads(error.read() or b"{}").get("message", error.reason)
         if error.code in (409, 500, 503):
             raise _Again(detail) from error
-        raise ConnectorError(f"Kafka Connect refuses: {str(detail).splitlines()[0]}") from error
+        raise ConnectorError(f"Kafka Connect refuses: {' '.join(str(detail).split())}") from error
     except (URLError, OSError) as error:
         raise ConnectorError(f"Kafka Connect at {request.host} does not answer: {error}") from error
     return json.loads(raw) if raw else None
@@ -161,6 +161,6 @@ def _patiently(call: Callable[[], Any]) -> Any:
         except _Again as error:
             if time.monotonic() > deadline:
                 raise ConnectorError(
-                    f"Kafka Connect refuses: {str(error).splitlines()[0]}"
+                    f"Kafka Connect refuses: {' '.join(str(error).split())}"
                 ) from error
             time.sleep(POLL_SECONDS)

@@ -114,14 +114,15 @@ def keep(settings: Settings) -> None:
     keeper_metrics.serve(settings.metrics_bind, settings.metrics_port)
     backoff = FIRST_BACKOFF
     while not stop.is_set():
+        started = time.monotonic()
         try:
             _keep_connected(settings, stop)
         except (psycopg.Error, KafkaError, OSError) as error:
+            if time.monotonic() - started > LAST_BACKOFF:  # it worked for a while: a new trouble
+                backoff = FIRST_BACKOFF
             log.warning("keeper_waits", reason=str(error).split("\n")[0], seconds=backoff)
             stop.wait(backoff)
             backoff = min(backoff * 2, LAST_BACKOFF)
-        else:
-            backoff = FIRST_BACKOFF
 
 
 def _keep_connected(settings: Settings, stop: threading.Event) -> None:
@@ -271,8 +272,7 @@ def _facts(database: psycopg.Connection[Any]) -> dict[str, Any]:
                   extract(epoch FROM clock_timestamp() - k.as_of)::float8 AS watermark_age_seconds,
                   s.active AS slot_active,
                   (pg_current_wal_insert_lsn() - s.restart_lsn)::bigint AS slot_retained_bytes,
-                  (SELECT greatest(0, sum(c.reltuples))::bigint FROM pg_inherits i
-                   JOIN pg_class c ON c.oid = i.inhrelid
+                  (SELECT sum(pg_stat_get_live_tuples(i.inhrelid))::bigint FROM pg_inherits i
                    WHERE i.inhparent = 'outbox'::regclass) AS rows,
                   (SELECT extract(epoch FROM
                      clock_timestamp() AT TIME ZONE 'UTC' - min(o.recorded_at))::float8

@@ -13,7 +13,6 @@ from typing import Any
 import psycopg
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import TopicAlreadyExistsError
 
 from foldline_command.database import SLICE_MAP_LOCK
 from foldline_contracts.aggregates import aggregate_kinds
@@ -21,6 +20,8 @@ from foldline_contracts.slices import initial_map
 from foldline_contracts.topics import Topic
 
 TIMEOUT_MS = 30_000
+#: Two runs at once wait for each other.
+APPLY_LOCK = 7172
 
 
 class TopicMismatch(Exception):
@@ -31,13 +32,15 @@ def apply(
     kafka: Mapping[str, Any], database_url: str, topics: Sequence[Topic], replication: int
 ) -> list[str]:
     """Makes topics and records them; one line for each. Raises TopicMismatch."""
-    admin = KafkaAdminClient(client_id="foldline-topics", **kafka)
-    try:
-        lines = [_apply(admin, topic, replication) for topic in topics]
-    finally:
-        admin.close()
     of_events = {kind.topic for kind in aggregate_kinds().values()}
-    _record(database_url, [topic for topic in topics if topic.name in of_events])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [APPLY_LOCK])
+        admin = KafkaAdminClient(client_id="foldline-topics", **kafka)
+        try:
+            lines = [_apply(admin, topic, replication) for topic in topics]
+        finally:
+            admin.close()
+        _record(connection, [topic for topic in topics if topic.name in of_events])
     return lines
 
 
@@ -49,11 +52,8 @@ def _apply(admin: KafkaAdminClient, topic: Topic, replication: int) -> str:
             replication_factor=replication,
             topic_configs=topic.config,
         )
-        try:
-            admin.create_topics([new], timeout_ms=TIMEOUT_MS)
-            return f"{topic.name}: created with {topic.partitions} partition(s)"
-        except TopicAlreadyExistsError:
-            pass  # another run was faster; check what it made
+        admin.create_topics([new], timeout_ms=TIMEOUT_MS, wait_for_metadata=True)
+        return f"{topic.name}: created with {topic.partitions} partition(s)"
     found = len(admin.describe_topics([topic.name])[0]["partitions"])
     if found != topic.partitions:
         raise TopicMismatch(
@@ -65,9 +65,9 @@ def _apply(admin: KafkaAdminClient, topic: Topic, replication: int) -> str:
     return f"{topic.name}: is there with {found} partition(s)"
 
 
-def _record(database_url: str, topics: Sequence[Topic]) -> None:
+def _record(connection: psycopg.Connection[Any], topics: Sequence[Topic]) -> None:
     """Topics and first slice maps, alone under the lock that every command shares."""
-    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SLICE_MAP_LOCK])
         for topic in topics:
             cursor.execute(
