@@ -37,9 +37,11 @@ def database_url() -> Iterator[str]:
     server = given.set(username="postgres", database="postgres").render_as_string(False)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} OWNER {given.username}")
-        url = given.set(database=name).render_as_string(False)
-        _prepare(url)
-        yield url
+    url = given.set(database=name).render_as_string(False)
+    _prepare(url)
+    yield url
+    # A connection of its own: another test may have restarted the server meanwhile.
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
