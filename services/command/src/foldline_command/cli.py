@@ -23,6 +23,7 @@ from foldline_command import keeper
 from foldline_command import migrate as migrations
 from foldline_command import topics as topic_admin
 from foldline_command.config import write_database_url
+from foldline_command.unit_of_work import NotReady
 from foldline_contracts.config import ConfigurationError, Environment, positive_float, positive_int
 from foldline_contracts.kafka_security import kafka_client_settings
 from foldline_contracts.topics import DEFAULT_PARTITIONS, required_topics
@@ -31,6 +32,7 @@ IMPORTERS = "foldline.importers"
 EXPECTED = (
     connectors.ConnectorError,
     topic_admin.TopicMismatch,
+    NotReady,
     KafkaError,
     SQLAlchemyError,
     psycopg.Error,

@@ -7,7 +7,6 @@ Events happen at the time that the line says; they are recorded now.
 """
 
 import csv
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,18 +20,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from foldline_command import database
 from foldline_command.bodies import InvalidBody, MalformedJson, decode, validate
+from foldline_command.cli import one_line_errors
 from foldline_command.config import write_database_url
 from foldline_command.orders.bodies import PastOrder
 from foldline_command.orders.model import Order
 from foldline_command.orders.tables import ORDERS
 from foldline_command.rules import Refused
-from foldline_command.unit_of_work import Concurrent, NotReady, UnitOfWork
+from foldline_command.unit_of_work import Concurrent, UnitOfWork
 from foldline_contracts import money
-from foldline_contracts.config import ConfigurationError, Environment
 from foldline_contracts.identifiers import is_identifier
 
 BLOCK = 500
@@ -206,17 +204,12 @@ def command(file: Path, dataset: str, form: str | None) -> None:
         raise click.UsageError(f"--format is needed: {file.name} does not end in .csv or .ndjson")
     if not dataset or not is_identifier(f"{dataset}-{'9' * 9}"):
         raise click.UsageError("--dataset must be 1 to 54 characters of A-Z a-z 0-9 . _ ~ -")
-    try:
-        url = write_database_url(Environment(os.environ))
-    except ConfigurationError as error:
-        raise click.UsageError(str(error)) from error
-    engine = database.create(url, connections=1, timeout_seconds=10)
-    try:
-        report = _with_progress(engine, file, dataset, READERS[chosen])
-    except (SQLAlchemyError, NotReady) as error:
-        raise click.ClickException(str(error).split("\n")[0]) from error
-    finally:
-        engine.dispose()
+    with one_line_errors() as env:
+        engine = database.create(write_database_url(env), connections=1, timeout_seconds=10)
+        try:
+            report = _with_progress(engine, file, dataset, READERS[chosen])
+        finally:
+            engine.dispose()
     _say(report)
 
 
