@@ -15,6 +15,12 @@ from foldline_projector.engine.crash import POINTS
 pytestmark = pytest.mark.integration
 
 
+def piece(number: int) -> list[Event]:
+    """A new name of the customer between orders: its commit passes every point, however it is polled."""
+    names = customer("c1", "Ada", "Eve", "Bob", "Kim")
+    return [*orders(5, f"a{number}-"), names[number], *orders(5, f"b{number}-")]
+
+
 def everything() -> list[Event]:
     """Orders in between the names of their customer."""
     names = customer("c1", "Ada", "Eve", "Bob")
@@ -26,17 +32,11 @@ def everything() -> list[Event]:
 def test_a_kill_at_any_point_of_a_commit_is_repeated_to_the_same_end(
     domain: Domain, point: str, nth: int
 ) -> None:
-    domain.produce(everything())
     killed = domain.start(CRASH_AT=f"{point}:{nth}")
-    # Points of a commit with references may be reached once only, when polls are large.
-    domain_done = eventually(
-        lambda: killed.popen.poll() is not None or domain.is_exact(), within=60
-    )
-    assert domain_done
-    if killed.popen.poll() is not None:
-        assert killed.popen.returncode == -signal.SIGKILL
-    else:
-        killed.stop()
+    for number in range(nth + 1):  # one after the other, so that each point is passed as often
+        domain.produce(piece(number))
+        eventually(lambda: killed.popen.poll() is not None or domain.is_exact(), within=60)
+    assert killed.ended(within=60) == -signal.SIGKILL
     domain.start()
     domain.become_exact()
 
