@@ -13,6 +13,7 @@ Nothing is dropped here: a day goes only once it is confirmed, audited and past 
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from typing import Any
 import psycopg
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.cluster import collect_hosts
 from kafka.errors import KafkaError
 from psycopg import sql
 
@@ -77,6 +79,7 @@ class Topics:
     _open: ExitStack = field(init=False)
 
     def __post_init__(self) -> None:
+        _find_broker(self.kafka["bootstrap_servers"])
         with ExitStack() as opened:  # closes the first clients when a later one cannot be made
             bounded = {**self.kafka, **_bounds()}
             self._consumer = KafkaConsumer(group_id=None, enable_auto_commit=False, **bounded)
@@ -111,6 +114,18 @@ class Topics:
     def close(self) -> None:
         """Releases connections."""
         self._open.close()
+
+
+def _find_broker(servers: str | list[str]) -> None:
+    """Raises OSError unless a broker takes connections: a client that finds none leaves a thread and sockets behind."""
+    addresses = collect_hosts(servers)
+    for number, (host, port, _) in enumerate(addresses, 1):
+        try:
+            socket.create_connection((host, port), KAFKA_SECONDS / len(addresses)).close()
+            return
+        except OSError:
+            if number == len(addresses):
+                raise
 
 
 def _bounds() -> dict[str, int]:

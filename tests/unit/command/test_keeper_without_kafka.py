@@ -1,15 +1,19 @@
-"""A keeper that is told to stop does so soon, whatever it is waiting for."""
+"""A keeper without Kafka: it stops soon when told to, and leaves nothing behind with each try."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
 from support.eventually import eventually
+
+from foldline_command import keeper
 
 FOLDLINE = str(Path(sys.executable).with_name("foldline"))
 #: Twice what is promised: the machine may be busy. Kafka's clients would wait for 30 s.
@@ -47,3 +51,11 @@ def test_it_stops_while_kafka_refuses_connections() -> None:
         finally:
             process.kill()
     assert process.returncode == 0, said
+
+
+def test_looking_for_a_broker_in_vain_leaves_nothing_behind() -> None:
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="refused"):
+            keeper.Topics({"bootstrap_servers": [f"127.0.0.1:{closed_port()}"]})
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
