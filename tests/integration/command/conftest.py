@@ -5,28 +5,32 @@ slot; what needs slot, Debezium and Kafka uses the stack's database (`stack` bel
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from flask import Flask
+from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 from werkzeug.test import TestResponse
 
-from foldline_command import migrate, topics
+from foldline_command import connector, keeper, migrate, topics
 from foldline_command.app import create_app
 from foldline_command.config import Settings
 from foldline_contracts.aggregates import aggregate_kinds
-from foldline_contracts.topics import Topic
+from foldline_contracts.topics import Topic, required_topics
 
 PARTITIONS = 5
+FOLDLINE = str(Path(sys.executable).with_name("foldline"))
 ITEM = {"productId": "p1", "name": "Lamp", "quantity": 2, "unitPrice": "19.99"}
 
 
@@ -127,3 +131,48 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join(60)
     return results
+
+
+@dataclass
+class Stack:
+    """The stack's own write database with everything that events need on their way."""
+
+    url: str
+    kafka: dict[str, Any]
+    api: Api
+
+    def records(self) -> Iterator[Any]:
+        """Every record of every event topic until the ends as they are now."""
+        consumer = KafkaConsumer(**self.kafka, auto_offset_reset="earliest")
+        try:
+            parts = [
+                TopicPartition(kind.topic, number)
+                for kind in aggregate_kinds().values()
+                for number in consumer.partitions_for_topic(kind.topic)
+            ]
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            ends = consumer.end_offsets(parts)
+            while any(consumer.position(part) < end for part, end in ends.items()):
+                for batch in consumer.poll(timeout_ms=200).values():
+                    yield from batch
+        finally:
+            consumer.close()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    url = os.environ["FOLDLINE_WRITE_DATABASE_URL"]
+    kafka = {"bootstrap_servers": os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]}
+    migrate.migrate(url)
+    keeper.maintain(url)
+    topics.apply(kafka, url, required_topics(), 1)
+    connector.apply(target(url))
+    app = create_app(Settings(write_database_url=url))
+    yield Stack(url, kafka, Api(app))
+    app.extensions["engine"].dispose()
+
+
+def target(url: str) -> connector.Target:
+    connect = os.environ["FOLDLINE_CONNECT_URL"]
+    return connector.Target(connect_url=connect, database_url=url, user="debezium", password="")

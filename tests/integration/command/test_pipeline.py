@@ -2,74 +2,25 @@
 
 import os
 import subprocess
-import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 from support.eventually import eventually
 
 from foldline_command import connector, keeper, migrate, topics
-from foldline_command.app import create_app
-from foldline_command.config import Settings
-from foldline_contracts.aggregates import aggregate_kinds
 from foldline_contracts.topics import Topic, required_topics
 from foldline_contracts.watermark import Watermark
 
-from .conftest import ITEM, Api
+from .conftest import FOLDLINE, ITEM, Stack, target
 
 pytestmark = pytest.mark.integration
 
 WATERMARKS = 6
 METRICS_PORT = 29417
-FOLDLINE = str(Path(sys.executable).with_name("foldline"))
-
-
-@dataclass
-class Stack:
-    """The stack's own write database with everything that events need on their way."""
-
-    url: str
-    kafka: dict[str, Any]
-    api: Api
-
-    def records(self) -> Iterator[Any]:
-        """Every record of every event topic until the ends as they are now."""
-        consumer = KafkaConsumer(**self.kafka, auto_offset_reset="earliest")
-        try:
-            parts = [
-                TopicPartition(kind.topic, number)
-                for kind in aggregate_kinds().values()
-                for number in consumer.partitions_for_topic(kind.topic)
-            ]
-            consumer.assign(parts)
-            consumer.seek_to_beginning(*parts)
-            ends = consumer.end_offsets(parts)
-            while any(consumer.position(part) < end for part, end in ends.items()):
-                for batch in consumer.poll(timeout_ms=200).values():
-                    yield from batch
-        finally:
-            consumer.close()
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    url = os.environ["FOLDLINE_WRITE_DATABASE_URL"]
-    kafka = {"bootstrap_servers": os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]}
-    migrate.migrate(url)
-    keeper.maintain(url)
-    topics.apply(kafka, url, required_topics(), 1)
-    connector.apply(_target(url))
-    app = create_app(Settings(write_database_url=url))
-    yield Stack(url, kafka, Api(app))
-    app.extensions["engine"].dispose()
 
 
 def rows(stack: Stack) -> dict[str, tuple[Any, ...]]:
@@ -91,8 +42,7 @@ def test_preparing_again_changes_nothing(stack: Stack) -> None:
     assert all(
         "is there" in line for line in topics.apply(stack.kafka, stack.url, required_topics(), 1)
     )
-    target = _target(stack.url)
-    assert "unchanged" in connector.apply(target)
+    assert "unchanged" in connector.apply(target(stack.url))
 
 
 def test_another_number_of_partitions_is_refused(stack: Stack) -> None:
@@ -203,8 +153,3 @@ def _get(path: str) -> str:
             return str(answer.read().decode())
     except OSError:
         return ""
-
-
-def _target(url: str) -> connector.Target:
-    connect = os.environ["FOLDLINE_CONNECT_URL"]
-    return connector.Target(connect_url=connect, database_url=url, user="debezium", password="")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
@@ -64,6 +64,7 @@ def configuration(target: Target) -> dict[str, str]:
 
 def apply(target: Target, seconds: float = 90.0) -> str:
     """Registers and waits until events can flow; one line of what was done. Raises ConnectorError."""
+    _require_publication(target)
     wanted = configuration(target)
     current = _call(target, f"/connectors/{NAME}/config", missing_is_none=True)
     changed = current is None or {**current, "name": NAME} != {**wanted, "name": NAME}
@@ -111,10 +112,21 @@ def _reason(found: dict[str, Any]) -> str:
     return (causes or lines or [""])[-1 if causes else 0]
 
 
+def _require_publication(target: Target) -> None:
+    """PostgreSQL only warns of a publication that is gone, and passes over every event meanwhile."""
+    query = "SELECT count(*) > 0 FROM pg_publication WHERE pubname = %s"
+    if not _is_true(target, query, PUBLICATION):
+        raise ConnectorError(f"publication {PUBLICATION} is missing: its events would be lost")
+
+
 def _slot_is_active(target: Target) -> bool:
     query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+    return _is_true(target, query, SLOT)
+
+
+def _is_true(target: Target, query: LiteralString, name: str) -> bool:
     with psycopg.connect(target.database_url, autocommit=True) as connection:
-        row = connection.execute(query, [SLOT]).fetchone()
+        row = connection.execute(query, [name]).fetchone()
     return row is not None and bool(row[0])
 
 

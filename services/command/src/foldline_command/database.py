@@ -41,7 +41,7 @@ GRACE_SECONDS = 1.0
 PUBLICATION = "foldline_outbox"
 SLOT = "foldline_outbox"
 
-#: Run by whoever makes the slot or sees it missing: what was committed without a slot never reaches
+#: Run by whoever makes the slot, or sees it or the publication missing: what was committed without never reaches
 #: Kafka, so the keeper's next watermark belongs to another incarnation. PostgreSQL gives slots no identity.
 SLOT_IS_NEW = """UPDATE keeper SET identity = identity || '{"slot": "new"}' 
     WHERE identity IS NOT NULL AND identity ->> 'slot' IS NULL"""

@@ -31,7 +31,7 @@ from kafka.errors import KafkaError
 from psycopg import sql
 
 from foldline_command import keeper_metrics, logs
-from foldline_command.database import SLOT, SLOT_IS_NEW
+from foldline_command.database import PUBLICATION, SLOT, SLOT_IS_NEW
 from foldline_contracts import watermark
 from foldline_contracts.aggregates import aggregate_kinds
 from foldline_contracts.topics import WATERMARK_KEY, WATERMARKS
@@ -237,10 +237,10 @@ def _await_confirmed(
 
 
 def _is_confirmed(database: psycopg.Connection[Any], position: str) -> bool:
-    query = (
-        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
-    )
-    row = database.execute(query, [position, SLOT]).fetchone()
+    """Never while the publication is missing: the slot then moves on past events that Kafka did not get."""
+    query = """SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots
+               WHERE slot_name = %s AND EXISTS (SELECT FROM pg_publication WHERE pubname = %s)"""
+    row = database.execute(query, [position, SLOT, PUBLICATION]).fetchone()
     if row is None:
         database.execute(SLOT_IS_NEW)
     return row is not None and bool(row[0])
