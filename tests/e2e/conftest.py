@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -32,6 +33,16 @@ class Client:
         answer = self.query.get(path, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def has_caught_up(self, moment: datetime) -> bool:
+        """Whether every part of every read model has all that was committed before the moment."""
+        answer = self.query.get("/projections")
+        assert answer.status_code == 200, answer.text
+        parts = [part for each in answer.json()["projections"] for part in each["partitions"]]
+        return bool(parts) and all(
+            part["asOf"] is not None and datetime.fromisoformat(part["asOf"]) >= moment
+            for part in parts
+        )
 
     def place(self, customer: str = "nobody", price: str = "10.00") -> tuple[str, str]:
         """A new order of one item; its id and token."""

@@ -23,15 +23,6 @@ def import_log(pipeline: RunningStack, path: Path, dataset: str) -> None:
     subprocess.run(command_line(argv), env=pipeline.environment, check=True)
 
 
-def every_read_model_is_as_of(client: Client, moment: datetime) -> bool:
-    """Whether all four have caught up, so that no backlog is left to the tests that follow."""
-    projections = client.query.get("/projections").json()["projections"]
-    known = [part["asOf"] for each in projections for part in each["partitions"]]
-    return bool(known) and all(
-        as_of is not None and datetime.fromisoformat(as_of) >= moment for as_of in known
-    )
-
-
 @pytest.mark.timeout(1200)
 def test_daily_statistics_equal_the_sums_of_the_log(client: Client, pipeline: RunningStack) -> None:
     path = Layout(pipeline.settings.cache).cdnow / "CDNOW_master.txt"
@@ -40,7 +31,8 @@ def test_daily_statistics_equal_the_sums_of_the_log(client: Client, pipeline: Ru
     import_log(pipeline, path, "cdnow")
     imported = datetime.now(UTC)
 
-    eventually(lambda: every_read_model_is_as_of(client, imported), within=600)
+    # So that no backlog is left to the tests that follow.
+    eventually(lambda: client.has_caught_up(imported), within=600)
     days = client.read(url)["days"]
     answered = {day["date"]: (day["orderCount"], Decimal(day["totalRevenue"])) for day in days}
     assert answered == expected
