@@ -127,8 +127,9 @@ class Loop:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is an assignment and the store has answered for all of it."""
-        return bool(self.engine.positions) and not self._unsettled
+        """Whether the group was joined and the store has answered for all partitions, if any."""
+        is_joined = self._consumer.group_metadata().generation_id >= 0
+        return is_joined and not self._unsettled and not self._assignment.assigned
 
     def run(self, is_stopping: Callable[[], bool]) -> None:
         """Consumes until `is_stopping`; the batch in hand is finished."""
@@ -193,6 +194,7 @@ class Loop:
         if revoked:
             log.info("revoked", partitions=_names(revoked))
             self.engine.revoke(revoked)
+            self.metrics.drop(revoked)
             self._unsettled -= revoked
             self._assignment.revoked = set()
         if assigned:
