@@ -117,10 +117,6 @@ class ClickHouseReader:
         self.store = store
         self.model = model
 
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
-
     def generation(self) -> Generation:
         """See the port."""
         found = self.store.fetch(_GENERATION, {"projection": self.model.name})

@@ -89,10 +89,6 @@ class MongoReader:
         self.store = store
         self.model = model
 
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
-
     def generation(self) -> Generation:
         """See the port."""
         pointer = self.store.one(PROJECTIONS, self.model.name)
