@@ -40,6 +40,7 @@ CLIENTS = 4
 COMMAND_SECONDS = 10.0
 SAMPLES = 100
 CATCH_UP_SECONDS = 600.0
+READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 TOPIC = "order-events"
 READS = {
@@ -149,17 +150,20 @@ class Bench:
                         arrivals.setdefault(record.key.decode(), time.perf_counter())
             with_end.close()
 
-        thread = threading.Thread(target=consume)
+        thread = threading.Thread(target=consume, daemon=True)
         thread.start()
-        ready.wait()
         answered: dict[str, float] = {}
-        with httpx.Client(timeout=30) as http:
-            for _ in range(SAMPLES):
-                order, _ = _place(http, self._command)
-                answered[order] = time.perf_counter()
-                _until(lambda order=order: order in arrivals, 30)  # type: ignore[misc]
-        done.set()
-        thread.join()
+        try:
+            if not ready.wait(READY_SECONDS):
+                raise TimeoutError(f"the consumer was not ready within {READY_SECONDS} s")
+            with httpx.Client(timeout=30) as http:
+                for _ in range(SAMPLES):
+                    order, _ = _place(http, self._command)
+                    answered[order] = time.perf_counter()
+                    _until(lambda order=order: order in arrivals, 30)  # type: ignore[misc]
+        finally:
+            done.set()
+        thread.join(READY_SECONDS)
         return [max(0.0, arrivals[order] - moment) for order, moment in answered.items()]
 
     def projection(self) -> list[Row]:
@@ -201,6 +205,8 @@ class Bench:
         consumer = self._consumer(from_beginning=True)
         start = time.perf_counter()
         while seen < total:
+            if time.perf_counter() - start > CATCH_UP_SECONDS:
+                raise TimeoutError(f"{seen} of {total} events within {CATCH_UP_SECONDS} s")
             seen += sum(len(records) for records in consumer.poll(timeout_ms=500).values())
         taken = time.perf_counter() - start
         consumer.close()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 METRICS = {"Counter", "Gauge", "Histogram"}
 #: Helpers of the projector that prefix the name.
-PREFIXED = {"_counter", "_family"}
+PREFIXED = {"_family"}
 SOURCES = [
     path
     for room in ("contracts", "services", "local", "cli")

@@ -9,7 +9,7 @@ import pytest
 from foldline_command import connector, database
 from foldline_command.connector import Target, configuration, template
 from foldline_contracts import codec
-from foldline_contracts.topics import HEADER_CONTENT_TYPE, HEADER_ID
+from foldline_contracts.topics import HEADER_CONTENT_TYPE
 
 COLUMNS = {column.name: column for column in database.outbox.columns}
 TEMPLATE = template()
@@ -40,7 +40,6 @@ def test_the_partition_and_the_content_type_are_ours() -> None:
         ("partition", "partition"),
         ("contenttype", "header", HEADER_CONTENT_TYPE),
     }
-    assert HEADER_ID == "id"
     assert codec.CONTENT_TYPE == "application/cloudevents+json"
 
 

@@ -51,6 +51,13 @@ class TestPostgres(_OnPostgres):
         with pytest.raises(RetryLater):
             store.positions()
 
+    def test_no_statement_of_a_batch_is_waited_for_without_end(self) -> None:
+        store = self.open()
+        assert isinstance(store, PostgresStore)
+        with store._transaction() as connection:
+            assert connection.execute("SHOW statement_timeout").fetchone() == ("30s",)
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "30000"
+
     def test_a_url_that_is_none_is_refused(self) -> None:
         self.open()
         with pytest.raises(ValueError, match="not a PostgreSQL URL"):

@@ -2,18 +2,21 @@
 
 The bytes that `encode` returns are the outbox payload and, unparsed by Debezium, the Kafka value.
 Reading is tolerant (unknown fields are ignored) and strict about what it knows: a value that
-does not match its type raises `UndecodableEvent`, and the projector parks it.
+does not match its type raises `UndecodableEvent`, and the projector parks it. So does one that holds
+NUL in any text, because PostgreSQL keeps none.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from foldline_contracts import times
 from foldline_contracts.aggregates import AggregateKind
+from foldline_contracts.identifiers import Identifier
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -42,18 +45,20 @@ class Event:
 
 class _Envelope(msgspec.Struct, kw_only=True):
     specversion: str
-    id: str
+    id: Identifier
     source: str
     type: str
-    subject: str
+    subject: Identifier
     time: datetime
     datacontenttype: str
-    sequence: str
+    sequence: Annotated[str, msgspec.Meta(max_length=18)]
     data: msgspec.Raw
 
 
 _envelopes = msgspec.json.Decoder(_Envelope)
 _encoder = msgspec.json.Encoder()
+#: NUL as JSON writes it; behind an even number of backslashes, or else it is the text `\u0000`.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @cache
@@ -90,9 +95,11 @@ def decode(kind: AggregateKind, value: bytes) -> Event:
         raise UndecodableEvent(str(error)) from error
     if envelope.specversion != "1.0":
         raise UndecodableEvent(f"unknown specversion {envelope.specversion!r}")
-    if not envelope.sequence.isascii() or not envelope.sequence.isdigit():
-        raise UndecodableEvent(f"sequence {envelope.sequence!r} is not a version")
+    sequence = envelope.sequence
+    if not (sequence.isascii() and sequence.isdigit()) or sequence[0] == "0":
+        raise UndecodableEvent(f"sequence {sequence!r} is not a version")
     if envelope.time.tzinfo is None:
         raise UndecodableEvent("time has no zone")
-    version = int(envelope.sequence)
-    return Event(envelope.id, kind.name, envelope.subject, version, envelope.time, data)
+    if b"\\" in value and _NUL.search(value):
+        raise UndecodableEvent("a text holds NUL")
+    return Event(envelope.id, kind.name, envelope.subject, int(sequence), envelope.time, data)

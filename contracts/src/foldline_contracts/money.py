@@ -6,11 +6,18 @@ float ever touches them. One amount has one text: trailing zeros are trimmed dow
 
 import re
 from decimal import Decimal
+from typing import Annotated
+
+import msgspec
 
 MAX_DECIMALS = 4
 MAX_UNIT_PRICE = Decimal(10**9)
 MAX_TOTAL = Decimal(10**15)
-_TEXT = re.compile(r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,4})?$")
+_PATTERN = r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,4})?\Z"
+_TEXT = re.compile(_PATTERN)
+
+#: An amount in an event: what `parse` takes.
+Money = Annotated[str, msgspec.Meta(pattern=_PATTERN)]
 
 
 def parse(text: str) -> Decimal:

@@ -61,7 +61,7 @@ UNAVAILABLE = ProblemType(
     "A dependency does not answer; try again after `Retry-After` seconds.",
 )
 INTERNAL = ProblemType(
-    "internal", 500, "Internal error", "A fault of ours; the log has it under the request's id."
+    "internal", 500, "Internal error", "A fault of ours; the service's log says more."
 )
 
 COMMON = (

@@ -1,7 +1,7 @@
 """Which slice a key belongs to: fixed for ever, so that a topic can grow without moving keys by accident.
 
 Key -> slice is this function; slice -> partition is versioned data in the write database
-(`foldline_command.partitions`). Only the second ever changes.
+(its table `slice_map`). Only the second ever changes.
 """
 
 from zlib import crc32

@@ -9,7 +9,6 @@ WATERMARKS = "foldline-watermarks"
 #: by which the heartbeat keeps the slot moving. It cannot go on without them; nobody reads them.
 DEBEZIUM = ("__debezium-heartbeat.foldline", "foldline.message")
 WATERMARK_KEY = b"watermark"
-HEADER_ID = "id"
 HEADER_CONTENT_TYPE = "content-type"
 DEFAULT_PARTITIONS = 12
 

@@ -2,7 +2,8 @@
 
 The outbox keeper publishes it, projectors read it. `asOf` is the database's clock; `ends` holds,
 for every partition of every event topic, the end offset read after the slot had confirmed
-everything committed before `asOf` (GUARANTEES rule 2).
+everything committed before `asOf` (GUARANTEES rule 2). `publishedAt` is the same clock at the
+publishing: how late a watermark is says nothing about how late it is now.
 """
 
 from datetime import datetime
@@ -14,6 +15,8 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One published watermark."""
 
     as_of: datetime
+    #: The database's clock when it was published.
+    published_at: datetime
     #: Topic to end offset by partition number (as text: JSON keys are strings).
     ends: dict[str, dict[str, int]]
     #: Grows when slot or topics are recreated; `asOf` freezes until the audit has passed.

@@ -118,7 +118,7 @@ def test_a_watermark_marks_empty_partitions_and_waits_for_the_rest(domain: Domai
         }
         for topic in (domain.orders, domain.customers)
     }
-    domain.watermark(Watermark(as_of=first, ends=ends, incarnation=1))
+    domain.watermark(Watermark(as_of=first, published_at=first, ends=ends, incarnation=1))
 
     def marked() -> set[datetime | None]:
         found = domain.positions()
@@ -131,6 +131,7 @@ def test_a_watermark_marks_empty_partitions_and_waits_for_the_rest(domain: Domai
     }
     second = Watermark(
         as_of=first.replace(hour=1),
+        published_at=first.replace(hour=1),
         ends={**ends, domain.orders: ahead[domain.orders]},
         incarnation=1,
     )

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from foldline_command.orders import importer
 from foldline_command.orders.importer import READERS, BadLine, to_order
 from foldline_command.orders.model import Order
+from foldline_command.rules import Contended
+from foldline_command.unit_of_work import Concurrent
 from foldline_contracts.orders import events
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -206,3 +209,32 @@ def test_a_csv_column_that_is_unknown_is_named() -> None:
     ((_, value),) = read("csv", "customerId,productId,name,unitPrice,colour\nc1,p1,Lamp,1.50,red\n")
     with pytest.raises(BadLine, match="/colour"):
         to_order("d-2", value, NOW)
+
+
+def test_a_block_that_keeps_meeting_other_writers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = []
+
+    def lose(*_: Any) -> Any:
+        tries.append(1)
+        raise Concurrent
+
+    monkeypatch.setattr(importer, "_load_block", lose)
+    engine: Any = None
+    with pytest.raises(Contended, match="run this one again"):
+        importer.load(engine, [(1, {})], "d", lambda _: None)
+    assert len(tries) == importer.ATTEMPTS
+
+
+def test_of_many_bad_lines_the_first_are_kept_and_all_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Any, block: list[Any], __: str) -> Any:
+        return 0, 0, [(number, "bad") for number, _ in block]
+
+    monkeypatch.setattr(importer, "_load_block", refuse)
+    engine: Any = None
+    report = importer.load(engine, [(n, {}) for n in range(1_234)], "d", lambda _: None)
+    assert report.bad == 1_234
+    assert [number for number, _ in report.faults] == list(range(20))

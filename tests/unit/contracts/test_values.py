@@ -46,6 +46,12 @@ def test_a_time_without_a_zone_is_refused() -> None:
         times.from_text("2026-01-01T00:00:00")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-00:01"])
+def test_a_time_that_utc_has_no_date_for_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="calendar"):
+        times.from_text(text)
+
+
 @pytest.mark.parametrize("text", ["a", "A.b_c~d-1", "x" * 64])
 def test_identifiers(text: str) -> None:
     assert identifiers.is_identifier(text)

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from support.order_events import LIFE, customer, numbered, wire
+from support.order_events import LIFE, customer, item, numbered, wire
 
 from foldline_contracts.codec import Event
+from foldline_contracts.orders.events import ItemAdded
 from foldline_projector.engine.batch import Known, Outcome, fold
 from foldline_projector.engine.records import Record, Waiting
 from foldline_projector.orders import summaries
@@ -152,6 +153,45 @@ def test_the_same_version_with_another_id_is_a_fork() -> None:
     assert reasons(outcome) == [(2, "fork"), (3, "blocked")]
     assert outcome.documents == {}
     assert outcome.suspects == {("orders", "o1")}
+
+
+def test_a_fork_that_waited_behind_a_gap_is_judged_when_the_gap_closes() -> None:
+    other = replace(ORDER[2], id="another")
+    known = after(NOTHING, folded(records(ORDER[0], ORDER[2], other, ORDER[3])))
+    assert len(known.waiting["orders", "o1"]) == 3
+    outcome = folded(records(ORDER[1], first=9), known)
+    assert version(outcome) == 3
+    assert [each.event_id for each in outcome.released] == [ORDER[2].id]
+    assert [(e.record.event_id, e.record.reason) for e in outcome.parked] == [("another", "fork")]
+    assert outcome.suspects == {("orders", "o1")}
+    blocked = folded(records(ORDER[4], first=10), after(known, outcome))
+    assert reasons(blocked) == [(5, "blocked")]
+
+
+def test_a_fork_within_the_batch_that_closes_the_gap_is_judged_too() -> None:
+    other = replace(ORDER[2], id="another")
+    outcome = folded(records(ORDER[0], ORDER[2], other, ORDER[1]))
+    assert version(outcome) == 3
+    assert reasons(outcome) == [(3, "fork")]
+
+
+def test_what_waited_and_is_not_decoded_any_more_stops_its_aggregate() -> None:
+    """A later version of the code may be stricter than the one that parked."""
+    known = after(NOTHING, folded(records(ORDER[0], ORDER[2], ORDER[3])))
+    (first, second) = known.waiting["orders", "o1"]
+    known = replace(known, waiting={("orders", "o1"): [first._replace(event=None), second]})
+    outcome = folded(records(ORDER[1], first=9), known)
+    assert version(outcome) == 2
+    assert reasons(outcome) == [(3, "undecodable")]
+
+
+def test_many_wait_and_drain_in_the_order_of_their_versions() -> None:
+    many = numbered("o1", [ItemAdded(item=item())] * 1_000, first=2)
+    outcome = folded(records(*reversed(many), *numbered("o1", LIFE[:1])))
+    assert version(outcome) == 1_001
+    assert outcome.parked == []
+    poisoned = folded([undecodable(offset=1), *records(*many, first=2)])
+    assert [entry.record.version for entry in poisoned.parked] == [None, *range(2, 1_002)]
 
 
 def test_an_undecodable_event_stops_its_aggregate_and_no_other() -> None:

@@ -307,6 +307,23 @@ def test_what_is_not_an_event_of_its_key_is_parked(
     assert body(world, "o3")["status"] == "DELIVERED"
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [(b"o\x001", "o\ufffd1"), (b"o\xff", "o\ufffd"), (b"k" * 10_000, "k" * 64 + "…")],
+)
+def test_of_a_key_is_kept_what_any_store_can_keep(key: bytes, name: str) -> None:
+    world = World()
+    world.orders.raw(key, b"{}")
+    world.drain()
+    (parked,) = world.store.parked([ORDERS_0])
+    assert parked.aggregate_id == name
+    world.restart()
+    world.orders.raw(key, b"{}")
+    world.drain()
+    assert [each.reason for each in world.store.parked([ORDERS_0])] == ["undecodable"] * 2
+    assert world.engine.parked_aggregates == 1
+
+
 def test_a_revoked_partition_leaves_nothing_behind() -> None:
     world = World()
     events = numbered("o1", LIFE)

@@ -274,6 +274,14 @@ def test_an_order_begins_with_its_creation_and_only_once(projection: Projection)
 
 
 @every_projection
+def test_lines_that_add_up_to_more_than_a_store_keeps_are_refused(projection: Projection) -> None:
+    most = item("p1", 1_000_000, "1000000000.00")
+    assert given(projection, created(most))["total"] == "1000000000000000.00"
+    with pytest.raises(ValueError, match="add up to more"):
+        given(projection, created(most), ItemAdded(item=item("p2", 1, "0.01")))
+
+
+@every_projection
 def test_every_event_type_can_be_folded(projection: Projection) -> None:
     folded = {type(payload) for payload in (*LIFE, *CANCELLED)}
     assert folded == set(ORDERS.events.values())

@@ -13,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from foldline_contracts.config import ConfigurationError
+from foldline_contracts.watermark import Watermark
 from foldline_projector.cli import events, parked, projections, projector
 from foldline_projector.config import Settings
 from foldline_projector.engine import crash
 from foldline_projector.engine.cache import Cache
 from foldline_projector.engine.metrics import Metrics, serve
+from foldline_projector.engine.watermarks import Watermarks
 from foldline_projector.stores.port import Position, TopicPartition
 
 ENVIRON = {
@@ -121,15 +123,31 @@ def test_the_cache_is_bounded_and_keeps_what_was_used() -> None:
     cache.put({"c": 3})
     assert cache.pick(["a", "b", "c"]) == {"a": 1, "c": 3}
     cache.clear()
-    assert len(cache) == 0
+    assert cache.pick(["a", "c"]) == {}
 
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
 AT = TopicPartition("order-events", 4)
+LABELS = {
+    "projection": "order-summaries",
+    "generation": "2",
+    "topic": "order-events",
+    "partition": "4",
+}
 
 
 def metrics() -> Metrics:
-    return Metrics("order-summaries", 2, lambda: T + timedelta(seconds=30))
+    return Metrics("order-summaries", 2, seen(end=8))
+
+
+def seen(end: int) -> Watermarks:
+    """What a watermark of 10 s after T says that was published 30 s after T."""
+    watermarks = Watermarks()
+    moment = T + timedelta(seconds=10)
+    ends = {"order-events": {"4": end}}
+    at = T + timedelta(seconds=30)
+    watermarks.add(Watermark(as_of=moment, published_at=at, ends=ends, incarnation=1))
+    return watermarks
 
 
 def sample(of: Metrics, name: str, **labels: str) -> float | None:
@@ -138,17 +156,38 @@ def sample(of: Metrics, name: str, **labels: str) -> float | None:
 
 def test_lag_is_told_by_the_databases_clock() -> None:
     known = metrics()
-    known.show({AT: Position(offset=3, end=8, oldest_recorded_at=T)}, parked=2)
-    labels = {
-        "projection": "order-summaries",
-        "generation": "2",
-        "topic": "order-events",
-        "partition": "4",
-    }
-    assert sample(known, "lag_records", **labels) == 5
-    assert sample(known, "lag_seconds", **labels) == 30
-    assert sample(known, "position", **labels) == 3
+    known.show({AT: Position(offset=3, end=8, recorded_at=T, oldest_recorded_at=T)}, parked=2)
+    assert sample(known, "lag_records", **LABELS) == 5
+    assert sample(known, "lag_seconds", **LABELS) == pytest.approx(30, abs=5)
+    assert sample(known, "position", **LABELS) == 3
     assert sample(known, "parked_aggregates", projection="order-summaries") == 2
+
+
+def test_lag_grows_by_watermarks_while_the_store_is_away() -> None:
+    watermarks = seen(end=3)
+    known = Metrics("order-summaries", 2, watermarks)
+    known.show({AT: Position(offset=3, end=3, recorded_at=T)}, parked=2)
+    assert sample(known, "lag_seconds", **LABELS) == 0
+    at = T + timedelta(seconds=70)
+    ends = {"order-events": {"4": 9}}
+    watermarks.add(Watermark(as_of=at, published_at=at, ends=ends, incarnation=1))
+    known.show({}, parked=0)  # forgotten until the store answers
+    assert sample(known, "lag_records", **LABELS) == 6
+    assert sample(known, "lag_seconds", **LABELS) == pytest.approx(60, abs=5)
+    assert sample(known, "parked_aggregates", projection="order-summaries") == 2
+
+
+def test_nothing_is_said_about_partitions_that_were_lost() -> None:
+    known = metrics()
+    other = TopicPartition("order-events", 5)
+    known.show(dict.fromkeys([AT, other]), parked=2)
+    known.drop([AT])
+    known.show({}, parked=0)
+    assert sample(known, "lag_records", **LABELS) is None
+    assert sample(known, "lag_records", **{**LABELS, "partition": "5"}) == 0
+    assert sample(known, "parked_aggregates", projection="order-summaries") == 2
+    known.drop([other])
+    assert sample(known, "parked_aggregates", projection="order-summaries") == 0
 
 
 def test_events_and_seconds_are_counted() -> None:

@@ -12,11 +12,14 @@ from foldline_projector.stores.port import Position, TopicPartition
 
 AT = TopicPartition("order-events", 0)
 T = datetime(2026, 3, 1, tzinfo=UTC)
+#: Seconds from a watermark to its publishing.
+LATE = 60
 
 
 def watermark(seconds: int, end: int, incarnation: int = 1) -> Watermark:
     return Watermark(
         as_of=T + timedelta(seconds=seconds),
+        published_at=T + timedelta(seconds=seconds + LATE),
         ends={"order-events": {"0": end}},
         incarnation=incarnation,
     )
@@ -75,7 +78,18 @@ def test_the_clock_is_the_databases() -> None:
     assert Watermarks().now() is None
     now = seen(watermark(0, 0)).now()
     assert now is not None
-    assert T <= now < T + timedelta(seconds=5)
+    published = T + timedelta(seconds=LATE)
+    assert published <= now < published + timedelta(seconds=5)
+
+
+def test_the_clock_never_goes_back() -> None:
+    watermarks = seen(watermark(100, 0))
+    before = watermarks.now()
+    watermarks.add(watermark(10, 0))
+    now = watermarks.now()
+    assert before is not None
+    assert now is not None
+    assert now >= before
 
 
 def test_two_minutes_of_watermarks_are_kept() -> None:

@@ -32,8 +32,6 @@ class Reader:
         self.asked: list[str] = []
         self.away = False
 
-    def ping(self) -> None: ...
-
     def generation(self) -> Generation:
         self.asked.append("generation")
         if self.away:

@@ -2,13 +2,22 @@
 
 Money is decimal text, personal data stands only in `personal`. Changes are additive; a break is
 a `.v2` type with an upcaster. Golden files in `foldline_contracts/golden` freeze the bytes.
+The bounds are those within which every store can keep what an event says: an event beyond them is
+undecodable, so it stops its own aggregate and no projector.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from foldline_contracts.aggregates import AggregateKind
+from foldline_contracts.identifiers import Identifier
+from foldline_contracts.money import Money
+
+MAX_QUANTITY = 1_000_000
+
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)]
+Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 
 OrderStatus = Literal["CREATED", "SUBMITTED", "PAID", "SHIPPED", "DELIVERED", "CANCELLED"]
 
@@ -20,10 +29,10 @@ class _Data(msgspec.Struct, kw_only=True, rename="camel"):
 class Item(_Data):
     """One line of an order."""
 
-    product_id: str
+    product_id: Identifier
     name: str
-    quantity: int
-    unit_price: str
+    quantity: Quantity
+    unit_price: Money
 
 
 class OrderNote(_Data, omit_defaults=True):
@@ -35,8 +44,8 @@ class OrderNote(_Data, omit_defaults=True):
 class OrderCreated(_Data):
     """An order was placed."""
 
-    customer_id: str
-    currency: str
+    customer_id: Identifier
+    currency: Currency
     items: list[Item]
     personal: OrderNote
 
@@ -50,7 +59,7 @@ class ItemAdded(_Data):
 class ItemRemoved(_Data):
     """A whole line was removed."""
 
-    product_id: str
+    product_id: Identifier
 
 
 class Address(_Data):
@@ -72,23 +81,23 @@ class ShippingAddressSet(_Data):
 class OrderSubmitted(_Data):
     """The order is complete and awaits payment. It carries totals, so statistics need no look-up."""
 
-    total: str
-    currency: str
-    item_count: int
+    total: Money
+    currency: Currency
+    item_count: Quantity
 
 
 class PaymentReceived(_Data):
     """A payment towards the total arrived."""
 
-    payment_id: str
+    payment_id: Identifier
     method: str
-    amount: str
+    amount: Money
 
 
 class OrderPaid(_Data):
     """Payments reached the total."""
 
-    total: str
+    total: Money
 
 
 class OrderShipped(_Data):
@@ -107,7 +116,7 @@ class OrderCancelled(_Data):
 
     reason: str
     previous_status: OrderStatus
-    total: str
+    total: Money
 
 
 class CustomerIdentity(_Data):

@@ -7,9 +7,9 @@ unknown exception is logged with its request and answered 500.
 from importlib.metadata import entry_points
 
 import structlog
-from flask import Flask, Response, request
-from psycopg.errors import UndefinedTable
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from flask import Flask, Response, current_app, request
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedTable
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -60,6 +60,7 @@ def _handle_errors(app: Flask) -> None:
     for kind in (OperationalError, InterfaceError, PoolTimeout, NotReady):
         app.register_error_handler(kind, _unavailable)
     app.register_error_handler(ProgrammingError, _not_migrated)
+    app.register_error_handler(InternalError, _demoted)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _internal)
 
@@ -72,6 +73,14 @@ def _unavailable(error: Exception) -> Response:
 def _not_migrated(error: ProgrammingError) -> Response:
     """Before `foldline migrate` has run, the service is not ready rather than broken."""
     return _unavailable(error) if isinstance(error.orig, UndefinedTable) else _internal(error)
+
+
+def _demoted(error: InternalError) -> Response:
+    """A server that became a standby is as good as away; what is connected to it is given up."""
+    if not isinstance(error.orig, ReadOnlySqlTransaction):
+        return _internal(error)
+    current_app.extensions["engine"].dispose()
+    return _unavailable(error)
 
 
 def _http(error: HTTPException) -> Response:

@@ -7,7 +7,6 @@ one that fails again is explained by the first line of its trace.
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,9 @@ from foldline_command.database import PUBLICATION, SLOT
 
 NAME = "foldline-outbox"
 REQUEST_SECONDS = 30
+CONNECT_SECONDS = 5
+#: What passes by itself: a rebalance, and a worker that is still starting.
+PASSING = (409, 503)
 POLL_SECONDS = 0.2
 _IN_TREE = Path(__file__).parents[4] / "debezium" / "connector.json"
 
@@ -65,33 +67,38 @@ def configuration(target: Target) -> dict[str, str]:
 def apply(target: Target, seconds: float = 90.0) -> str:
     """Registers and waits until events can flow; one line of what was done. Raises ConnectorError."""
     _require_publication(target)
+    deadline = time.monotonic() + seconds
     wanted = configuration(target)
-    current = _call(target, f"/connectors/{NAME}/config", missing_is_none=True)
+    current = _call(target, deadline, f"/connectors/{NAME}/config", missing_is_none=True)
     changed = current is None or {**current, "name": NAME} != {**wanted, "name": NAME}
     if changed:
-        _call(target, f"/connectors/{NAME}/config", method="PUT", body=wanted)
-    elif _states(status(target)) & {"STOPPED", "PAUSED"}:
-        _call(target, f"/connectors/{NAME}/resume", method="PUT")
-    _wait_until_running(target, time.monotonic() + seconds)
+        _call(target, deadline, f"/connectors/{NAME}/config", method="PUT", body=wanted)
+    elif _states(_status(target, deadline)) & {"STOPPED", "PAUSED"}:
+        _call(target, deadline, f"/connectors/{NAME}/resume", method="PUT")
+    _wait_until_running(target, deadline)
     return f"{NAME}: {'registered' if changed else 'unchanged'}, running"
 
 
 def status(target: Target) -> dict[str, Any]:
     """What Connect says of the connector. Raises ConnectorError."""
-    found = _call(target, f"/connectors/{NAME}/status", missing_is_none=True)
+    return _status(target, time.monotonic() + REQUEST_SECONDS)
+
+
+def _status(target: Target, deadline: float) -> dict[str, Any]:
+    found = _call(target, deadline, f"/connectors/{NAME}/status", missing_is_none=True)
     return found or {"connector": {"state": "MISSING"}, "tasks": []}
 
 
 def _wait_until_running(target: Target, deadline: float) -> None:
     restarted = False
     while True:
-        now = status(target)
+        now = _status(target, deadline)
         states = _states(now)
         if "FAILED" in states:
             if restarted:
                 raise ConnectorError(f"{NAME} failed: {_reason(now)}")
             restart = f"/connectors/{NAME}/restart?includeTasks=true&onlyFailed=true"
-            _call(target, restart, method="POST")
+            _call(target, deadline, restart, method="POST")
             restarted = True
         elif now["tasks"] and states == {"RUNNING"} and _slot_is_active(target):
             return
@@ -125,54 +132,62 @@ def _slot_is_active(target: Target) -> bool:
 
 
 def _is_true(target: Target, query: LiteralString, name: str) -> bool:
-    with psycopg.connect(target.database_url, autocommit=True) as connection:
+    url = target.database_url
+    with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
         row = connection.execute(query, [name]).fetchone()
     return row is not None and bool(row[0])
 
 
 def _call(
     target: Target,
+    deadline: float,
     path: str,
     *,
     method: str = "GET",
     body: object = None,
     missing_is_none: bool = False,
 ) -> Any:
-    """One REST call. Connect answers 409 while it rebalances: then again, within the same patience."""
+    """One REST call, made again until the deadline while Connect rebalances or starts."""
     request = Request(target.connect_url.rstrip("/") + path, method=method)
     request.add_header("Content-Type", "application/json")
     data = None if body is None else json.dumps(body).encode()
-    return _patiently(lambda: _send(request, data, missing_is_none))
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return _send(request, data, missing_is_none, min(max(left, 1.0), REQUEST_SECONDS))
+        except _Again as error:
+            if left <= 0:
+                raise ConnectorError(f"Kafka Connect refuses: {error}") from error
+            time.sleep(POLL_SECONDS)
 
 
-def _send(request: Request, data: bytes | None, missing_is_none: bool) -> Any:
+def _send(request: Request, data: bytes | None, missing_is_none: bool, seconds: float) -> Any:
     try:
-        with urlopen(request, data, REQUEST_SECONDS) as answer:
+        with urlopen(request, data, seconds) as answer:
             raw = answer.read()
     except HTTPError as error:
         if error.code == 404 and missing_is_none:
             return None
-        detail = json.loads(error.read() or b"{}").get("message", error.reason)
-        if error.code in (409, 500, 503):
+        detail = _detail(error)
+        if error.code in PASSING:
             raise _Again(detail) from error
-        raise ConnectorError(f"Kafka Connect refuses: {' '.join(str(detail).split())}") from error
+        raise ConnectorError(f"Kafka Connect refuses: {detail}") from error
     except (URLError, OSError) as error:
         raise ConnectorError(f"Kafka Connect at {request.host} does not answer: {error}") from error
-    return json.loads(raw) if raw else None
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError as error:
+        raise ConnectorError(f"what answers at {request.host} is not Kafka Connect") from error
+
+
+def _detail(error: HTTPError) -> str:
+    """Connect's own message in one line, or HTTP's, when something else answers."""
+    try:
+        message = json.loads(error.read())["message"]
+    except (ValueError, LookupError, TypeError):
+        message = f"{error.code} {error.reason}"
+    return " ".join(str(message).split())
 
 
 class _Again(Exception):
-    """Connect is rebalancing."""
-
-
-def _patiently(call: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + REQUEST_SECONDS
-    while True:
-        try:
-            return call()
-        except _Again as error:
-            if time.monotonic() > deadline:
-                raise ConnectorError(
-                    f"Kafka Connect refuses: {' '.join(str(error).split())}"
-                ) from error
-            time.sleep(POLL_SECONDS)
+    """Connect cannot say yet; the message is its own."""

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import FrameType
@@ -27,7 +27,7 @@ import psycopg
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.cluster import collect_hosts
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, for_code
 from psycopg import sql
 
 from foldline_command import keeper_metrics, logs
@@ -101,9 +101,12 @@ class Topics:
         return found
 
     def identity(self) -> dict[str, str]:
-        """The id of each event topic; another id means that the topic was made again."""
+        """The id of each event topic; another id means that the topic was made again. Raises KafkaError."""
         names = [kind.topic for kind in aggregate_kinds().values()]
         described = self._admin.describe_topics(names)
+        for each in described:  # a topic that is not told about is no topic that was made again
+            if each["error_code"]:
+                raise for_code(each["error_code"])(each["name"])
         return {each["name"]: str(each.get("topic_id", "")) for each in described}
 
     def publish(self, published: Watermark) -> None:
@@ -164,6 +167,8 @@ def keep(settings: Settings) -> None:
         started = time.monotonic()
         try:
             _keep_connected(settings, stop)
+        except NotConfirmed as error:
+            log.info("keeper_stops", reason=str(error))
         except (psycopg.Error, KafkaError, OSError) as error:
             if time.monotonic() - started > LAST_BACKOFF:  # it worked for a while: a new trouble
                 backoff = FIRST_BACKOFF
@@ -174,27 +179,18 @@ def keep(settings: Settings) -> None:
 
 def _keep_connected(settings: Settings, stop: threading.Event) -> None:
     """Watermark after watermark on one pair of connections, until something breaks."""
-    topics = Topics(settings.kafka)
-    try:
-        with connect(settings.database_url) as database:
-            maintained = 0.0
+    with connect(settings.database_url) as database:
+        _maintain(database)  # first, because days must come although Kafka is away
+        maintained = time.monotonic()
+        with closing(Topics(settings.kafka)) as topics:
             while not stop.is_set():
                 started = time.monotonic()
-                if started - maintained > MAINTENANCE_SECONDS or maintained == 0.0:
+                if started - maintained > MAINTENANCE_SECONDS:
                     _maintain(database)
                     maintained = started
-                _tick(database, topics, stop)
+                publish_watermark(database, topics, stop)
                 observe(database)
                 stop.wait(max(0.0, settings.interval_seconds - (time.monotonic() - started)))
-    finally:
-        topics.close()
-
-
-def _tick(database: psycopg.Connection[Any], topics: Topics, stop: threading.Event) -> None:
-    try:
-        publish_watermark(database, topics, stop)
-    except NotConfirmed as error:
-        log.info("keeper_stops", reason=str(error))
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
@@ -212,10 +208,16 @@ def publish_watermark(
     _await_confirmed(database, position, stop or threading.Event())
     ends = topics.ends()
     incarnation = _incarnation(database, topics.identity())
-    published = Watermark(as_of=as_of.astimezone(UTC), ends=ends, incarnation=incarnation)
+    published_at = _one(database, "SELECT clock_timestamp()")
+    published = Watermark(
+        as_of=as_of.astimezone(UTC),
+        published_at=published_at.astimezone(UTC),
+        ends=ends,
+        incarnation=incarnation,
+    )
     topics.publish(published)
     database.execute(
-        "UPDATE keeper SET as_of = %s, published_at = clock_timestamp() WHERE id = 1", [as_of]
+        "UPDATE keeper SET as_of = %s, published_at = %s WHERE id = 1", [as_of, published_at]
     )
     keeper_metrics.published()
     return published
@@ -231,6 +233,7 @@ def _await_confirmed(
             raise NotConfirmed(f"slot {SLOT} has not confirmed {position}")
         if time.monotonic() - noticed > NOTICE_SECONDS:
             log.warning("watermark_delayed", reason=f"slot {SLOT} has not confirmed {position}")
+            _maintain(database)
             observe(database)
             noticed = time.monotonic()
         stop.wait(POLL_SECONDS)
@@ -313,7 +316,9 @@ def observe(database: psycopg.Connection[Any]) -> None:
 
 
 def _facts(database: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Slot and outbox now. The oldest unpublished event is at most as old as the watermark."""
+    """Slot and outbox now. Unpublished is what was recorded after the watermark: what an open transaction
+    recorded before it and commits after it is published within the next one, and not seen here.
+    """
     cursor = database.execute(
         """SELECT k.as_of, k.published_at, k.incarnation,
                   extract(epoch FROM clock_timestamp() - k.as_of)::float8 AS watermark_age_seconds,

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import Gauge, make_wsgi_app
 
@@ -30,8 +31,14 @@ class _Quiet(WSGIRequestHandler):
         """Says nothing: a scrape is no news."""
 
 
-def serve(bind: str, port: int) -> None:
-    """Serves in a thread of its own until the process ends."""
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a request, so that one client that says nothing keeps no probe waiting."""
+
+    daemon_threads = True
+
+
+def serve(bind: str, port: int) -> WSGIServer:
+    """Serves in threads of its own until the process ends. Raises OSError when the address is taken."""
     AGE.set_function(watermark_age)
     exposition = make_wsgi_app()
 
@@ -46,8 +53,12 @@ def serve(bind: str, port: int) -> None:
         start("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"ok\n" if ready else b"no recent watermark\n"]
 
-    server = make_server(bind, port, app, handler_class=_Quiet)
+    try:
+        server = make_server(bind, port, app, server_class=_Server, handler_class=_Quiet)
+    except OSError as error:
+        raise OSError(f"cannot serve metrics on {bind}:{port}: {error}") from error
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
 
 
 def published() -> None:

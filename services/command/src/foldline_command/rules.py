@@ -17,7 +17,7 @@ class Refused(Exception):
     ├── VersionMismatch      412, `If-Match` named another version
     ├── Contended            503, other writers kept winning
     ├── OutcomeUnknown       503, the one that may have changed something
-    └── IdempotencyRefused   400, 409 or 422 (`foldline_command.idempotency`)
+    └── IdempotencyRefused   409 or 422 (`foldline_command.idempotency`)
     """
 
     problem: ClassVar[ProblemType]

@@ -1,13 +1,12 @@
 """Settings of a projector process, read once from the environment."""
 
-import os
 import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foldline_contracts.config import ConfigurationError, Environment, positive_float, positive_int
+from foldline_contracts.config import Environment, positive_float, positive_int
 from foldline_contracts.kafka_security import kafka_client_settings
 from foldline_contracts.readmodels import StoreName
 
@@ -64,7 +63,7 @@ class Settings:
         )
 
 
-def kafka_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def kafka_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of a Kafka client alone. Raises ConfigurationError."""
     return kafka_client_settings(Environment(environ))
 
@@ -84,6 +83,3 @@ def _ordinal(text: str) -> int:
 def _ordinal_of_host(environ: Mapping[str, str]) -> int:
     match = _ORDINAL.search(environ.get("HOSTNAME") or socket.gethostname())
     return 0 if match is None else int(match[1])
-
-
-__all__ = ["ConfigurationError", "Settings", "kafka_settings", "store_url"]

@@ -7,6 +7,7 @@ command ends while events keep arriving.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
@@ -162,9 +163,16 @@ def _reading(kind: str, environ: Mapping[str, str]) -> Iterator[tuple[Any, list[
 
 
 def _until(consumer: Any, ends: Mapping[KafkaPartition, int]) -> Iterator[Any]:
+    """Records up to these ends. Raises Failed when nothing comes any more."""
     open_ends = {at: end for at, end in ends.items() if end > consumer.position(at)}
+    quiet_since = monotonic()
     while open_ends:
-        for at, records in consumer.poll(timeout_ms=POLL_MS).items():
+        polled = consumer.poll(timeout_ms=POLL_MS)
+        if polled:
+            quiet_since = monotonic()
+        elif monotonic() - quiet_since > TIMEOUT_MS / 1000:
+            raise Failed(f"Kafka does not answer: nothing came for {TIMEOUT_MS // 1000} s")
+        for at, records in polled.items():
             yield from (raw for raw in records if raw.offset < ends[at])
         open_ends = {at: end for at, end in open_ends.items() if consumer.position(at) < end}
 

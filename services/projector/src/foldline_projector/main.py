@@ -92,7 +92,7 @@ def _loop(settings: Settings, projection: Projection, generation: int, store: St
     name = projection.read_model.name
     member = f"{name}-g{generation}-{settings.ordinal}"
     watermarks = Watermarks()
-    metrics = Metrics(name, generation, watermarks.now)
+    metrics = Metrics(name, generation, watermarks)
     parts = Parts(
         engine=Engine(projection, store, metrics, settings.cache_documents),
         consumer=_consumer(settings, projection.read_model.consumer_group(generation), member),

@@ -50,7 +50,8 @@ def _handle_errors(app: Flask) -> None:
 
 
 def _unavailable(error: StoreUnavailable | NotPrepared) -> Response:
-    log.warning("store_unavailable", path=request.path, reason=str(error))
+    cause = str(error.__cause__ or "").split("\n")[0]
+    log.warning("store_unavailable", path=request.path, reason=str(error), cause=cause)
     return web.problem(unavailable(str(error)))
 
 

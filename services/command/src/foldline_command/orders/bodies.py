@@ -16,8 +16,9 @@ from foldline_command.bodies import (
     Quantity,
     UnitPrice,
 )
-from foldline_command.orders.model import MAX_ITEMS, MAX_QUANTITY, Item
+from foldline_command.orders.model import MAX_ITEMS, Item
 from foldline_contracts import times
+from foldline_contracts.orders.events import MAX_QUANTITY
 
 
 class ItemBody(Body):

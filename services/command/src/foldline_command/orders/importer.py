@@ -28,13 +28,15 @@ from foldline_command.config import write_database_url
 from foldline_command.orders.bodies import PastOrder
 from foldline_command.orders.model import Order
 from foldline_command.orders.tables import ORDERS
-from foldline_command.rules import Refused
+from foldline_command.rules import Contended, Refused
 from foldline_command.unit_of_work import Concurrent, UnitOfWork
 from foldline_contracts import money
 from foldline_contracts.identifiers import is_identifier
 
 BLOCK = 500
 SHOWN_FAULTS = 20
+#: How often a block is tried that keeps meeting other writers.
+ATTEMPTS = 10
 CDNOW_FIELDS = (4, 5)  # customer, (customer of the sample,) date, number of CDs, dollars
 _DATE = re.compile(r"[0-9]{8}")
 
@@ -49,10 +51,14 @@ class Report:
 
     imported: int = 0
     skipped: int = 0
+    bad: int = 0
+    #: The first bad lines with their reasons.
     faults: list[tuple[int, str]] = field(default_factory=list)
 
 
 Line = tuple[int, Any]
+Loaded = tuple[int, int, list[tuple[int, str]]]
+"""Of one block: imported, skipped, and faults by line."""
 Reader = Callable[[TextIO], Iterator[Line]]
 
 
@@ -153,27 +159,30 @@ def to_order(order_id: str, value: Any, now: datetime) -> Order:
 def load(
     engine: Engine, lines: Iterable[Line], dataset: str, progress: Callable[[int], None]
 ) -> Report:
-    """Imports block by block. A block that meets another writer is done again."""
+    """Imports block by block. A block that meets another writer is done again. Raises Contended."""
     report = Report()
     remaining = iter(lines)
     while block := list(islice(remaining, BLOCK)):
-        while True:
-            try:
-                imported, skipped, faults = _load_block(engine, block, dataset)
-                break
-            except Concurrent:
-                continue
+        imported, skipped, faults = _load_patiently(engine, block, dataset)
         report.imported += imported
         report.skipped += skipped
-        report.faults += faults
+        report.bad += len(faults)
+        report.faults += faults[: SHOWN_FAULTS - len(report.faults)]
         progress(block[-1][0])
     return report
 
 
-def _load_block(
-    engine: Engine, block: list[Line], dataset: str
-) -> tuple[int, int, list[tuple[int, str]]]:
-    """One transaction: imported, skipped and faults."""
+def _load_patiently(engine: Engine, block: list[Line], dataset: str) -> Loaded:
+    for _ in range(ATTEMPTS):
+        try:
+            return _load_block(engine, block, dataset)
+        except Concurrent:
+            continue
+    raise Contended(f"another import of {dataset} kept winning; run this one again")
+
+
+def _load_block(engine: Engine, block: list[Line], dataset: str) -> Loaded:
+    """One transaction."""
     ids = {number: f"{dataset}-{number}" for number, _ in block}
     faults = []
     orders = []
@@ -236,12 +245,10 @@ def _with_progress(engine: Engine, file: Path, dataset: str, reader: Reader) -> 
 
 
 def _say(report: Report) -> None:
-    for number, reason in report.faults[:SHOWN_FAULTS]:
+    for number, reason in report.faults:
         click.echo(f"line {number}: {reason}", err=True)
-    if len(report.faults) > SHOWN_FAULTS:
-        click.echo(f"... and {len(report.faults) - SHOWN_FAULTS} more bad lines", err=True)
-    click.echo(
-        f"imported {report.imported}, already there {report.skipped}, bad {len(report.faults)}"
-    )
-    if report.faults:
+    if report.bad > len(report.faults):
+        click.echo(f"... and {report.bad - len(report.faults)} more bad lines", err=True)
+    click.echo(f"imported {report.imported}, already there {report.skipped}, bad {report.bad}")
+    if report.bad:
         raise click.exceptions.Exit(1)

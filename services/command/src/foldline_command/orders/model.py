@@ -17,10 +17,9 @@ from foldline_command.orders import rules
 from foldline_contracts import money
 from foldline_contracts.aggregates import AggregateKind
 from foldline_contracts.orders import events
-from foldline_contracts.orders.events import ORDERS, OrderStatus
+from foldline_contracts.orders.events import MAX_QUANTITY, ORDERS, OrderStatus
 
 MAX_ITEMS = 500
-MAX_QUANTITY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

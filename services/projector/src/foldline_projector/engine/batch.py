@@ -11,6 +11,7 @@ store, so a batch may be folded again from better documents and means the same.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Literal
 
 from foldline_contracts.codec import Event
@@ -22,9 +23,12 @@ from foldline_projector.stores.port import (
     ParkedRecord,
     Reference,
     Section,
+    TopicPartition,
 )
 
 CountedOutcome = Literal["applied", "duplicate", "gap", "parked"]
+Place = tuple[TopicPartition, int]
+"""Partition and offset."""
 #: Reasons that stop an aggregate until somebody decides.
 POISON: frozenset[ParkReason] = frozenset({"undecodable", "fold", "fork"})
 
@@ -62,10 +66,14 @@ class _Aggregate:
     """One aggregate while a batch is folded."""
 
     __slots__ = (
+        "events",
         "evolve",
+        "is_stopped",
         "key",
         "outcome",
+        "parked",
         "partition",
+        "queue",
         "repeated",
         "section",
         "stored",
@@ -73,7 +81,12 @@ class _Aggregate:
     )
 
     def __init__(
-        self, key: AggregateKey, evolve: Evolve, section: Section | None, outcome: Outcome
+        self,
+        key: AggregateKey,
+        evolve: Evolve,
+        section: Section | None,
+        waiting: Iterable[Waiting],
+        outcome: Outcome,
     ) -> None:
         self.key = key
         self.evolve = evolve
@@ -81,7 +94,17 @@ class _Aggregate:
         self.outcome = outcome
         self.partition = 0
         self.repeated = False
-        self.waiting: list[Waiting] = []
+        #: Whether poison is among what waits.
+        self.is_stopped = False
+        self.waiting: dict[Place, Waiting] = {}
+        #: Those among `waiting` that this batch parked, or judged anew.
+        self.parked: dict[Place, Waiting] = {}
+        #: Events that waited, by id and version.
+        self.events: set[tuple[str | None, int | None]] = set()
+        #: What waits as a heap: the lowest version first, of one version what came first.
+        self.queue: list[tuple[int, Place]] = []
+        for entry in waiting:
+            self._wait(entry)
 
     @property
     def version(self) -> int:
@@ -91,45 +114,43 @@ class _Aggregate:
         """Decides about one record."""
         self.partition = record.at.partition
         event = record.event
-        if self.waiting and self._waits(record):
+        if self._waits(record):
             self.repeated = True
             self.outcome.counts["duplicate"] += 1
         elif event is None:
             self._park(record, "undecodable", record.fault)
         elif event.version <= self.version:
             self._repeat(record, event)
-        elif self.waiting and self._is_stopped():
+        elif self.is_stopped:
             self._park(record, "blocked", "an event before it is parked")
         elif event.version == self.version + 1:
             self._apply(record, event)
         else:
             self.outcome.suspects.add(self.key)
             self._park(record, "gap", f"version {self.version + 1} is missing")
-        if self.waiting:
-            self._drain()
+        self._drain()
 
     def _waits(self, record: Record) -> bool:
         """Whether this very record, or its event at another offset, is parked already."""
         event = record.event
-        return any(
-            (parked.at, parked.offset) == (record.at, record.offset)
-            or (
-                event is not None and (parked.event_id, parked.version) == (event.id, event.version)
-            )
-            for parked, _ in self.waiting
+        return (record.at, record.offset) in self.waiting or (
+            event is not None and (event.id, event.version) in self.events
         )
-
-    def _is_stopped(self) -> bool:
-        return any(entry.record.reason in POISON for entry in self.waiting)
 
     def _repeat(self, record: Record, event: Event) -> None:
         self.repeated = True
-        section = self.section
-        if section and section.version == event.version and section.event_id != event.id:
-            self.outcome.suspects.add(self.key)
-            self._park(record, "fork", f"version {event.version} is event {section.event_id}")
+        if fork := self._fork(event.version, event.id):
+            self._park(record, "fork", fork)
         else:
             self.outcome.counts["duplicate"] += 1
+
+    def _fork(self, version: int, event_id: str | None) -> str | None:
+        """What is wrong with another event at the section's own version; older ids are not kept."""
+        section = self.section
+        if section is None or section.version != version or section.event_id == event_id:
+            return None
+        self.outcome.suspects.add(self.key)
+        return f"version {version} is event {section.event_id}"
 
     def _apply(self, record: Record, event: Event) -> None:
         fault = self._fold(event)
@@ -164,45 +185,59 @@ class _Aggregate:
             value=record.value,
             recorded_at=moment(record.timestamp),
         )
-        self._wait(Waiting(parked, event))
+        entry = Waiting(parked, event)
+        self.parked[_place(entry)] = entry
+        self._wait(entry)
 
     def _wait(self, entry: Waiting) -> None:
-        self.waiting.append(entry)
-        self.outcome.parked.append(entry)
+        record, place = entry.record, _place(entry)
+        self.waiting[place] = entry
+        if record.reason in POISON:
+            self.is_stopped = True
+        if record.version is not None:
+            self.events.add((record.event_id, record.version))
+            heappush(self.queue, (record.version, place))
 
     def _drain(self) -> None:
         """Applies what waits behind a gap as far as versions follow each other."""
-        if self._is_stopped():
-            return
-        for entry in sorted(self.waiting, key=_version_of):
-            version = _version_of(entry)
-            if version > self.version + 1 or entry.event is None:
-                return
-            if version == self.version + 1:
-                fault = self._fold(entry.event)
-                if fault is not None:
-                    self._judge(entry, "fold", fault)
-                    return
-                self.outcome.counts["applied"] += 1
-            self._release(entry)
+        while self.queue and not self.is_stopped and self.queue[0][0] <= self.version + 1:
+            version, place = heappop(self.queue)
+            entry = self.waiting[place]
+            verdict = self._catch_up(version, entry)
+            if verdict is None:
+                self._release(entry)
+            else:
+                self._judge(entry, *verdict)
+
+    def _catch_up(self, version: int, entry: Waiting) -> tuple[ParkReason, str] | None:
+        """Applies an entry whose version is no longer ahead; otherwise why it stays parked."""
+        if version <= self.version:
+            fork = self._fork(version, entry.record.event_id)
+            return None if fork is None else ("fork", fork)
+        if entry.event is None:  # this code may be stricter than the one that parked it
+            return "undecodable", "it is not decoded any more"
+        fault = self._fold(entry.event)
+        if fault is not None:
+            return "fold", fault
+        self.outcome.counts["applied"] += 1
+        return None
 
     def _release(self, entry: Waiting) -> None:
-        self.waiting.remove(entry)
-        if entry in self.outcome.parked:
-            self.outcome.parked.remove(entry)
-        else:
+        place = _place(entry)
+        del self.waiting[place]
+        if self.parked.pop(place, None) is None:
             self.outcome.released.append(entry.record)
 
     def _judge(self, entry: Waiting, reason: ParkReason, detail: str) -> None:
         """Keeps an entry parked, for another reason than before."""
-        self.waiting.remove(entry)
-        if entry in self.outcome.parked:
-            self.outcome.parked.remove(entry)
-        self._wait(Waiting(replace(entry.record, reason=reason, detail=detail), entry.event))
+        record = replace(entry.record, reason=reason, detail=detail)
+        judged = Waiting(record, entry.event)
+        self.waiting[_place(entry)] = self.parked[_place(entry)] = judged
+        self.is_stopped = True
 
 
-def _version_of(entry: Waiting) -> int:
-    return entry.record.version or 0
+def _place(entry: Waiting) -> Place:
+    return entry.record.at, entry.record.offset
 
 
 def fold(projection: Projection, records: Iterable[Record], known: Known) -> Outcome:
@@ -216,6 +251,7 @@ def fold(projection: Projection, records: Iterable[Record], known: Known) -> Out
             aggregate = aggregates[key] = _begin(projection, key, known, outcome)
         aggregate.take(record)
     for aggregate in aggregates.values():
+        outcome.parked += aggregate.parked.values()
         if aggregate.key[0] == projection.read_model.primary:
             _conclude_document(projection, aggregate, known)
         else:
@@ -226,17 +262,15 @@ def fold(projection: Projection, records: Iterable[Record], known: Known) -> Out
 def _begin(projection: Projection, key: AggregateKey, known: Known, outcome: Outcome) -> _Aggregate:
     kind, name = key
     section: Section | None
+    waiting = known.waiting.get(key, ())
     if kind == projection.read_model.primary:
         document = known.documents.get(name)
         section = None if document is None else document.primary
-        aggregate = _Aggregate(key, projection.evolve, section, outcome)
-    else:
-        assert projection.evolve_reference is not None, f"{key} is of no section"
-        reference = known.references.get(name)
-        section = None if reference is None else reference.section
-        aggregate = _Aggregate(key, projection.evolve_reference, section, outcome)
-    aggregate.waiting.extend(known.waiting.get(key, ()))
-    return aggregate
+        return _Aggregate(key, projection.evolve, section, waiting, outcome)
+    assert projection.evolve_reference is not None, f"{key} is of no section"
+    reference = known.references.get(name)
+    section = None if reference is None else reference.section
+    return _Aggregate(key, projection.evolve_reference, section, waiting, outcome)
 
 
 def _conclude_document(projection: Projection, aggregate: _Aggregate, known: Known) -> None:

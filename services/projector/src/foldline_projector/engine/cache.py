@@ -19,9 +19,6 @@ class Cache(Generic[T]):
         self._limit = limit
         self._entries: OrderedDict[str, T] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def pick(self, keys: Collection[str]) -> dict[str, T]:
         """The cached ones among `keys`."""
         found = {}

@@ -26,7 +26,7 @@ from foldline_projector.stores.port import (
     TopicPartition,
 )
 
-#: Documents patched by one call of a fan-out; bounds locks and the time between two heartbeats.
+#: Documents patched by one call of a fan-out; bounds how long locks are held.
 PATCH_LIMIT = 5_000
 
 

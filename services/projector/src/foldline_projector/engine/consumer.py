@@ -4,8 +4,8 @@ Order: poll, fold and commit one batch, then commit offsets to Kafka, which are 
 partition is paused from the moment of its assignment until its position and parked records were
 loaded; only then it is read, from the store's position or from its beginning.
 
-Concurrency: one thread; heartbeats are Kafka's own thread, so a slow store costs no membership. A
-batch is finished before the next poll, hence a revoke never finds half of one: state of a revoked
+Concurrency: one thread; heartbeats are Kafka's own thread, so a slow store costs no membership as long
+as a batch takes less than `MAX_POLL_INTERVAL_MS`. A batch is finished before the next poll, hence a revoke never finds half of one: state of a revoked
 partition is dropped when the poll that revoked it returns.
 
 Failure: Kafka being away ends nothing, the poll is repeated. After `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
@@ -127,8 +127,9 @@ class Loop:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is an assignment and the store has answered for all of it."""
-        return bool(self.engine.positions) and not self._unsettled
+        """Whether the group was joined and the store has answered for all partitions, if any."""
+        is_joined = self._consumer.group_metadata().generation_id >= 0
+        return is_joined and not self._unsettled and not self._assignment.assigned
 
     def run(self, is_stopping: Callable[[], bool]) -> None:
         """Consumes until `is_stopping`; the batch in hand is finished."""
@@ -193,6 +194,7 @@ class Loop:
         if revoked:
             log.info("revoked", partitions=_names(revoked))
             self.engine.revoke(revoked)
+            self.metrics.drop(revoked)
             self._unsettled -= revoked
             self._assignment.revoked = set()
         if assigned:

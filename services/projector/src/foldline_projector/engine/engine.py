@@ -187,9 +187,10 @@ class Engine:
                 for entry in self._waiting.pop(key, [])
                 if (entry.record.at, entry.record.offset) not in gone
             ]
-            kept += [entry for entry in outcome.parked if _key_of(entry) == key]
             if kept:
                 self._waiting[key] = kept
+        for entry in outcome.parked:
+            self._waiting.setdefault(_key_of(entry), []).append(entry)
 
 
 def _key_of(entry: Waiting) -> AggregateKey:

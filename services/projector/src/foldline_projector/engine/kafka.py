@@ -18,6 +18,9 @@ FETCH_WAIT_MS = 250
 #: Bigger fetches than the default: they cost less time per event.
 FETCH_BYTES = 4 * 1024 * 1024
 METADATA_MAX_AGE_MS = 60_000
+#: How long a batch may take before its member is given up. Generous, for a customer with millions of
+#: orders; the price is that a rebalance meanwhile waits for that batch as long.
+MAX_POLL_INTERVAL_MS = 15 * 60_000
 
 
 def group_consumer(
@@ -32,6 +35,7 @@ def group_consumer(
         partition_assignment_strategy=(CooperativeStickyAssignor,),
         session_timeout_ms=int(session_timeout * 1000),
         heartbeat_interval_ms=HEARTBEAT_MS,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         auto_offset_reset="none",
         enable_auto_commit=False,
         allow_auto_create_topics=False,

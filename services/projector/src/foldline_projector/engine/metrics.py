@@ -1,7 +1,7 @@
 """What a projector says about itself: Prometheus metrics, `/healthz` and `/readyz`.
 
-Lag is computed when it is asked for, from the last known positions and the database's clock, so it
-goes on growing while a store is away. The server is a thread that only reads.
+Lag is computed when it is asked for, from the last known positions, the newest watermark and the
+database's clock, so it goes on growing while a store is away. The server is a thread that only reads.
 """
 
 import json
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from foldline_projector.engine.watermarks import Watermarks
 from foldline_projector.stores.port import Position, TopicPartition
 
 STEPS = ("fetch", "decode", "load", "fold", "save", "commit")
@@ -28,14 +29,17 @@ _LABELS = ("projection", "generation", "topic", "partition")
 class Metrics:
     """The metrics of one projection generation, in a registry of their own."""
 
-    def __init__(
-        self, projection: str, generation: int, now: Callable[[], datetime | None]
-    ) -> None:
+    def __init__(self, projection: str, generation: int, watermarks: Watermarks) -> None:
         self.registry = CollectorRegistry()
         self._names = (projection, str(generation))
-        self._now = now
+        self._watermarks = watermarks
         self._positions: dict[TopicPartition, Position | None] = {}
-        self._busy = self._counter("busy_seconds", "Seconds spent on batches.")
+        self._busy = Counter(
+            "foldline_projection_busy_seconds",
+            "Seconds spent on batches.",
+            ("projection",),
+            registry=self.registry,
+        ).labels(projection)
         self._events = Counter(
             "foldline_projection_events",
             "Events by what became of them.",
@@ -60,11 +64,6 @@ class Metrics:
         ).labels(projection)
         self.registry.register(self)
 
-    def _counter(self, name: str, text: str) -> Counter:
-        return Counter(
-            f"foldline_projection_{name}", text, ("projection",), registry=self.registry
-        ).labels(self._names[0])
-
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Times one step of a batch."""
@@ -84,20 +83,27 @@ class Metrics:
         self._busy.inc(seconds)
 
     def show(self, positions: Mapping[TopicPartition, Position | None], parked: int) -> None:
-        """Takes over the positions as they are now; an empty set keeps the last ones in sight."""
+        """Takes over what is known now; without positions, such as after a failure, the last stay."""
         if positions:
             self._positions = dict(positions)
-        self._parked.set(parked)
+            self._parked.set(parked)
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Says nothing more about partitions that another member may have."""
+        gone = set(partitions)
+        self._positions = {at: each for at, each in self._positions.items() if at not in gone}
+        if not self._positions:
+            self._parked.set(0)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Lag and positions, computed now."""
         records = _family("lag_records", "Events that are not applied yet.")
         seconds = _family("lag_seconds", "Age of the oldest event that is not applied yet.")
         offsets = _family("position", "Next offset to apply.")
-        now = self._now() or datetime.now(UTC)
+        now = self._watermarks.now() or datetime.now(UTC)
         for at, position in self._positions.items():
             labels = (*self._names, at.topic, str(at.partition))
-            known = position or Position(offset=0, end=0)
+            known = self._watermarks.known(at, position or Position(offset=0, end=0))
             records.add_metric(labels, max(known.end - known.offset, 0))
             seconds.add_metric(labels, _age(now, known.oldest_recorded_at))
             offsets.add_metric(labels, known.offset)

@@ -1,7 +1,8 @@
 """Kafka's records to the engine's: decoded once, at the edge, with what failed as a value.
 
 A record that cannot be decoded is no exception here but data, because only its own aggregate may
-stop for it. Its aggregate is the one that the Kafka key names.
+stop for it. Its aggregate is the one that the Kafka key names; of a key that is no identifier, what
+any store can keep of it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from foldline_contracts.aggregates import AggregateKind
 from foldline_contracts.codec import Event, UndecodableEvent, decode
 from foldline_projector.stores.port import ParkedRecord, TopicPartition
 
+#: Longer than any identifier: more of a key is not kept.
+MAX_NAME = 64
 AggregateKey = tuple[str, str]
 """Kind and id of an aggregate."""
 
@@ -49,11 +52,16 @@ def decoded(at: TopicPartition, kind: AggregateKind, polled: Iterable[Any]) -> l
     for raw in polled:
         key, value = raw.key, raw.value
         event, fault = _event(kind, key, value)
-        name = event.subject if event is not None else (key or b"").decode(errors="replace")
+        name = event.subject if event is not None else _name(key)
         records.append(
             Record(at, raw.offset, kind.name, name, value or b"", raw.timestamp, event, fault)
         )
     return records
+
+
+def _name(key: bytes | None) -> str:
+    text = (key or b"").decode(errors="replace").replace("\0", "\ufffd")
+    return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}…"
 
 
 def _event(kind: AggregateKind, key: bytes | None, value: bytes | None) -> tuple[Event | None, str]:

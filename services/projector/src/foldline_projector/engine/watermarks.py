@@ -9,7 +9,7 @@ remembered across a restart: the last watermark is read again from its topic.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 from foldline_contracts.watermark import Watermark
@@ -28,12 +28,14 @@ class Watermarks:
 
     def __init__(self) -> None:
         self._recent: deque[Watermark] = deque(maxlen=KEPT)
-        self._seen_at = 0.0
+        #: The newest watermark with the time at which it was read; read by another thread.
+        self._seen: tuple[Watermark, float] | None = None
+        self._told: datetime | None = None
 
     def add(self, watermark: Watermark) -> None:
         """Keeps a watermark that was just read."""
         self._recent.append(watermark)
-        self._seen_at = monotonic()
+        self._seen = (watermark, monotonic())
 
     @property
     def newest(self) -> Watermark | None:
@@ -41,12 +43,15 @@ class Watermarks:
         return self._recent[-1] if self._recent else None
 
     def now(self) -> datetime | None:
-        """The database's clock, as the newest watermark and the time since tell it."""
-        if self.newest is None:
+        """The database's clock, as the newest watermark's publishing and the time since tell it.
+        It never goes back: a watermark that came late would take it along.
+        """
+        if self._seen is None:
             return None
-        return datetime.fromtimestamp(
-            self.newest.as_of.timestamp() + monotonic() - self._seen_at, self.newest.as_of.tzinfo
-        )
+        newest, seen_at = self._seen
+        now = newest.published_at + timedelta(seconds=monotonic() - seen_at)
+        self._told = now if self._told is None else max(self._told, now)
+        return self._told
 
     def end(self, at: TopicPartition) -> int | None:
         """End offset of a partition in the newest watermark."""
@@ -60,12 +65,16 @@ class Watermarks:
                 return _marked(position, watermark)
         return position
 
+    def known(self, at: TopicPartition, position: Position) -> Position:
+        """`position` with all that watermarks say about it: the one it has passed, and the end."""
+        end = max(position.end, self.end(at) or 0)
+        return with_end(self.passed(at, position), end)
+
     def marks(self, positions: Mapping[TopicPartition, Position]) -> dict[TopicPartition, Position]:
         """The positions that this watermark changes, though their offsets stay."""
         changed = {}
         for at, position in positions.items():
-            end = max(position.end, self.end(at) or 0)
-            marked = with_end(self.passed(at, position), end)
+            marked = self.known(at, position)
             if marked != position:
                 changed[at] = marked
         return changed

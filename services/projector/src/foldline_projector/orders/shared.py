@@ -47,6 +47,10 @@ class NoSuchOrder(ValueError):
     """An order begins with OrderCreated, and only once."""
 
 
+class TotalTooLarge(ValueError):
+    """A total that no order may have, and not every store can keep."""
+
+
 def require(body: Body | None, data: OrderEvent) -> Body:
     """The body that `data` changes. Raises NoSuchOrder when there is none."""
     if body is None:
@@ -139,9 +143,15 @@ def lines_of(items: list[Item]) -> list[Line]:
 
 
 def priced(lines: list[Line]) -> Body:
-    """The fields that follow from the lines."""
+    """The fields that follow from the lines. Raises TotalTooLarge."""
     total = sum((Decimal(line["lineTotal"]) for line in lines), Decimal(0))
-    return {"items": lines, "total": money.to_text(total), "itemCount": len(lines)}
+    return {"items": lines, "total": _total(total), "itemCount": len(lines)}
+
+
+def _total(amount: Decimal) -> str:
+    if amount > money.MAX_TOTAL:
+        raise TotalTooLarge(f"the lines add up to more than {money.MAX_TOTAL}")
+    return money.to_text(amount)
 
 
 def tally(lines: Body, *items: Item) -> Body:
@@ -154,9 +164,9 @@ def tally(lines: Body, *items: Item) -> Body:
 
 
 def tallied(lines: Body) -> Body:
-    """The fields that follow from lines in short form."""
+    """The fields that follow from lines in short form. Raises TotalTooLarge."""
     total = sum((Decimal(price) * quantity for quantity, price in lines.values()), Decimal(0))
-    return {"lines": lines, "total": money.to_text(total), "itemCount": len(lines)}
+    return {"lines": lines, "total": _total(total), "itemCount": len(lines)}
 
 
 def shipping_fields(shipping: Body | None, data: ShippingAddressSet | OrderShipped) -> Body:

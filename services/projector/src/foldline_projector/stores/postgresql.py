@@ -4,8 +4,8 @@ Order: a batch's positions, documents, reference sources and parked records comm
 transaction. Positions come first, so a zombie is turned away before it writes anything.
 
 Concurrency: documents are copied into a table of the session and merged by one statement, each
-section guarded by its own version, in the order of keys, so that two writers take locks in the same
-order. A position is updated only where it holds the expected offset; no such row is `Fenced`.
+section guarded by its own version, in the order of keys, so that two writers of documents take locks in
+the same order; patches of references take them in any order and may deadlock. A position is updated only where it holds the expected offset; no such row is `Fenced`.
 
 Failure: a server that is away, fails over, or picks this transaction as a deadlock's victim is
 `RetryLater`; a commit whose outcome is unknown is too, since positions are read again before
@@ -49,8 +49,13 @@ POOL_SECONDS = 5.0
 CONNECT_SECONDS = 5
 #: One lock for all projections: DDL that two of them run at once would collide in the catalogue.
 PREPARE_LOCK = 0x466F6C64
-#: UTC, so that times come back as they went in; no write waits for ever on another's lock.
-OPTIONS = "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
+#: UTC, so that times come back as they went in; nothing waits for ever on a lock or a slow server.
+OPTIONS = (
+    "-c timezone=UTC -c lock_timeout=30s -c statement_timeout=30s"
+    " -c idle_in_transaction_session_timeout=60s"
+)
+#: How long a server that is gone may leave what was sent unacknowledged.
+TCP_TIMEOUT_MS = 30_000
 
 SELECT_POSITIONS = (
     "SELECT topic, partition, position, end_offset, recorded_at, oldest_recorded_at, as_of,"
@@ -101,7 +106,11 @@ class PostgresStore:
             raise ValueError(f"not a PostgreSQL URL: {error}") from error
         self._pool = ConnectionPool(
             url,
-            kwargs={"options": OPTIONS, "connect_timeout": CONNECT_SECONDS},
+            kwargs={
+                "options": OPTIONS,
+                "connect_timeout": CONNECT_SECONDS,
+                "tcp_user_timeout": TCP_TIMEOUT_MS,
+            },
             min_size=1,
             max_size=2,
             timeout=POOL_SECONDS,
@@ -126,6 +135,7 @@ class PostgresStore:
         name, generation = self._owner
         group = self._model.consumer_group(generation)
         with self._transaction() as connection:
+            connection.execute("SET LOCAL statement_timeout = 0")  # an index takes what it takes
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (PREPARE_LOCK,))
             connection.execute(STATE)
             connection.execute(self._layout.create())

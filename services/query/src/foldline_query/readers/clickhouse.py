@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from foldline_contracts.readmodels import ReadModel
 from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
@@ -39,6 +39,8 @@ _PARKED_AMONG = f"""
     WHERE {_OWN} AND aggregate_id IN {{keys:Array(String)}}"""
 #: Unknown table, column or database.
 _MISSING = ("Code: 60", "Code: 81", "Code: 47", "UNKNOWN_TABLE", "UNKNOWN_DATABASE")
+#: Server errors that pass with time: timeouts, too many queries, memory, network.
+_PATIENCE = frozenset({159, 202, 203, 209, 210, 241, 279, 999})
 
 Row = dict[str, Any]
 
@@ -62,6 +64,7 @@ class ClickHouseStore:
             "query_retries": 0,
             "autogenerate_session_id": False,
         }
+        self._timeout = timeout
         self._lock = Lock()
         self._made: Any = None
 
@@ -70,12 +73,14 @@ class ClickHouseStore:
         """See the port."""
         try:
             yield
+        except (OperationalError, OSError) as error:
+            raise StoreUnavailable("ClickHouse", error) from error
         except DatabaseError as error:
             if any(sign in str(error) for sign in _MISSING):
                 raise NotPrepared("a table of the projection is missing in ClickHouse") from error
-            raise StoreUnavailable("ClickHouse", error) from error
-        except (ClickHouseError, OSError) as error:
-            raise StoreUnavailable("ClickHouse", error) from error
+            if error.code in _PATIENCE:
+                raise StoreUnavailable("ClickHouse", error) from error
+            raise
 
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """The rows of one statement."""
@@ -94,10 +99,15 @@ class ClickHouseStore:
             self._made = None
 
     def _client(self) -> Any:
-        with self._lock:
+        """The client. Whoever comes while it is made waits no longer than for an answer."""
+        if not self._lock.acquire(timeout=self._timeout):
+            raise TimeoutError("another request is still connecting")
+        try:
             if self._made is None:
                 self._made = clickhouse_connect.get_client(**self._settings)
             return self._made
+        finally:
+            self._lock.release()
 
 
 class ClickHouseReader:
@@ -106,10 +116,6 @@ class ClickHouseReader:
     def __init__(self, store: ClickHouseStore, model: ReadModel) -> None:
         self.store = store
         self.model = model
-
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
 
     def generation(self) -> Generation:
         """See the port."""

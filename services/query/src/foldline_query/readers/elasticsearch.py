@@ -105,10 +105,6 @@ class ElasticsearchReader:
         self.store = store
         self.model = model
 
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
-
     def generation(self) -> Generation:
         """See the port."""
         pointer = self.store.get(PROJECTIONS, self.model.name)

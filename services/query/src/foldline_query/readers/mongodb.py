@@ -10,7 +10,7 @@ from typing import Any
 
 import pymongo
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from foldline_contracts.readmodels import ReadModel
@@ -26,6 +26,7 @@ from foldline_query.readers.port import (
 from foldline_query.readers.rows import generation_from, observation_from, parked_from
 
 Fields = dict[str, Any]
+NO_MAJORITY_YET = 134
 
 
 class MongoStore:
@@ -52,7 +53,9 @@ class MongoStore:
         try:
             yield
         except PyMongoError as error:
-            raise StoreUnavailable("MongoDB", error) from error
+            if error.timeout or isinstance(error, ConnectionFailure) or _is_starting(error):
+                raise StoreUnavailable("MongoDB", error) from error
+            raise
 
     def find(self, collection: str, condition: Fields, limit: int = 0) -> list[Fields]:
         """The documents that meet `condition`."""
@@ -74,16 +77,17 @@ class MongoStore:
         self._client.close()
 
 
+def _is_starting(error: PyMongoError) -> bool:
+    """A member that has joined no majority yet."""
+    return isinstance(error, OperationFailure) and error.code == NO_MAJORITY_YET
+
+
 class MongoReader:
     """One read model in MongoDB."""
 
     def __init__(self, store: MongoStore, model: ReadModel) -> None:
         self.store = store
         self.model = model
-
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
 
     def generation(self) -> Generation:
         """See the port."""

@@ -78,9 +78,6 @@ class Reader(Protocol):
 
     model: ReadModel
 
-    def ping(self) -> None:
-        """Returns when the store answers."""
-
     def generation(self) -> Generation:
         """The active generation, never from a cache."""
 

@@ -118,10 +118,6 @@ class PostgresReader:
         self.store = store
         self.model = model
 
-    def ping(self) -> None:
-        """See the port."""
-        self.store.ping()
-
     def generation(self) -> Generation:
         """See the port."""
         found = self.store.fetch(_GENERATION, (self.model.name,))
