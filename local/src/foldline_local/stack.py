@@ -8,11 +8,13 @@ again and the error says which one, why, and where its log is. Only a readiness 
 import fcntl
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 
 from foldline_local import applications
 from foldline_local.artifacts import Layout, install, require_space
@@ -22,7 +24,7 @@ from foldline_local.output import reason
 from foldline_local.ports import Wanted, require_free
 from foldline_local.program import Program, Service
 from foldline_local.services import services
-from foldline_local.supervisor import State, Supervisor
+from foldline_local.supervisor import State, Supervisor, home_of
 
 Report = Callable[[str, str, float], None]
 POLL_SECONDS = 0.05
@@ -39,10 +41,15 @@ class Stack:
 
     def up(self, *, services_only: bool = False) -> None:
         """Bring up what is not up yet. Calling it again is harmless."""
-        install(Layout(self.settings.cache), self._report)
         with self._exclusive():
             backing = services(self.settings)
             front = [] if services_only else applications.applications(self.settings)
+            if home := self.foreign_home():
+                raise LocalError(
+                    f"a stack from {home} runs in {self.settings.directory}; stop it there (make down) or set "
+                    "FOLDLINE_LOCAL_DIR and FOLDLINE_LOCAL_PORT_OFFSET"
+                )
+            install(Layout(self.settings.cache), self._report)
             self._preflight([*backing, *front])
             self._start_all(backing, front)
 
@@ -52,6 +59,8 @@ class Stack:
             if self.supervisor.is_running():
                 self._stop_all()
             else:
+                if home := self.foreign_home():
+                    self._report("stack", f"runs from {home}", 0.0)
                 self._report("stack", "is not running", 0.0)
             if wipe:
                 for folder in (self.settings.data, self.settings.logs, self.settings.run):
@@ -64,6 +73,13 @@ class Stack:
 
     def known(self) -> list[Service]:
         """Every process that this stack may run, in starting order."""
+    def foreign_home(self) -> Path | None:
+        """The other installation from which a stack runs in this directory; None when it is ours, or nobody's."""
+        if not self.supervisor.is_running():
+            return None
+        home = self.supervisor.home()
+        return None if home == home_of(Path(sys.executable)) else home
+
         return [*services(self.settings), *applications.applications(self.settings)]
 
     def wait_ready(self, name: str) -> None:

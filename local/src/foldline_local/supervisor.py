@@ -67,6 +67,11 @@ class Supervisor:
         except (OSError, Fault):
             return False
 
+    def home(self) -> Path:
+        """The installation that runs the stack: its supervisord's environment, or the clone around it."""
+        argv = psutil.Process(self._call("getPID")).cmdline()
+        return home_of(Path(argv[0]))
+
     def apply(self, programs: Iterable[Program]) -> None:
         """Make supervisord know exactly these programs. Those that run on unchanged are not disturbed."""
         self._write(render(self._settings, programs, self._socket))
@@ -173,6 +178,12 @@ def _private_folder(path: Path) -> None:
             f"{path} belongs to another user; set XDG_RUNTIME_DIR or TMPDIR to a folder of your own"
         )
     path.chmod(0o700)
+
+
+def home_of(python: Path) -> Path:
+    """What a user calls the installation of this Python: the folder around its `.venv`, else its environment."""
+    prefix = python.parent.parent
+    return prefix.parent if prefix.name == ".venv" else prefix
 
 
 def render(settings: Settings, programs: Iterable[Program], socket_path: Path) -> str:
