@@ -126,6 +126,23 @@ class Supervisor:
         ]
         return spoken[-1][:300] if spoken else ""
 
+    def progress(self, name: str) -> object:
+        """Differs from the last time when the program has logged something or had a second of processor time."""
+        try:
+            log = self.log_path(name).stat()
+        except OSError:
+            log = None
+        return (log.st_ino, log.st_size) if log else None, int(self._processor_seconds(name))
+
+    def _processor_seconds(self, name: str) -> float:
+        """What the process and its children have used so far."""
+        try:
+            process = psutil.Process(self.states()[name].pid)
+            family = [process, *process.children(recursive=True)]
+            return sum(sum(member.cpu_times()[:2]) for member in family)
+        except (psutil.Error, KeyError):
+            return 0.0
+
     def _call(self, method: str, *arguments: object) -> Any:
         """One request over the unix socket; the URL is only what the protocol's library asks for."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
@@ -163,6 +180,12 @@ class Supervisor:
             _pause(self._socket)
 
 
+def home_of(python: Path) -> Path:
+    """What a user calls the installation of this Python: the folder around its `.venv`, else its environment."""
+    prefix = python.parent.parent
+    return prefix.parent if prefix.name == ".venv" else prefix
+
+
 def _pause(path: Path) -> None:
     """Wait a moment for the socket to be served."""
     with socket.socket(socket.AF_UNIX) as probe:
@@ -178,12 +201,6 @@ def _private_folder(path: Path) -> None:
             f"{path} belongs to another user; set XDG_RUNTIME_DIR or TMPDIR to a folder of your own"
         )
     path.chmod(0o700)
-
-
-def home_of(python: Path) -> Path:
-    """What a user calls the installation of this Python: the folder around its `.venv`, else its environment."""
-    prefix = python.parent.parent
-    return prefix.parent if prefix.name == ".venv" else prefix
 
 
 def render(settings: Settings, programs: Iterable[Program], socket_path: Path) -> str:
