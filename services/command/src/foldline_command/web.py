@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, g, request
 from sqlalchemy import Engine
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from foldline_command import commands, idempotency, metrics
 from foldline_command.aggregate import Aggregate
@@ -120,7 +121,7 @@ def _accepted(route: CommandRoute, answer: Answer) -> Response:
 
 def _decoded() -> Any:
     """The body as JSON data; no body at all is an empty object."""
-    raw = request.get_data(cache=False)
+    raw = _raw()
     if not raw:
         return {}
     if request.mimetype != JSON:
@@ -130,6 +131,20 @@ def _decoded() -> Any:
         return decode(raw)
     except MalformedJson as error:
         raise Problem(MALFORMED_JSON, str(error)) from error
+
+
+def _raw() -> bytes:
+    """The body's bytes. Without a length in front they end, or turn out to be no body, only while they are read."""
+    try:
+        raw = request.get_data(cache=False)
+        if len(raw) == request.max_content_length and request.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
+    except RequestEntityTooLarge:
+        raise
+    except Exception as error:  # each server has errors of its own for malformed chunks
+        detail = "The body ends early, or its chunks are malformed."
+        raise Problem(MALFORMED_JSON, detail) from error
+    return raw
 
 
 def _validated(model: type[Body], decoded: Any) -> Body:
