@@ -21,7 +21,7 @@ from foldline_command.bodies import Body, Empty, InvalidBody, MalformedJson, dec
 from foldline_command.commands import Answer, Conditions
 from foldline_command.unit_of_work import UnitOfWork
 from foldline_contracts import tokens
-from foldline_contracts.identifiers import is_identifier
+from foldline_contracts.identifiers import RULE, is_identifier
 from foldline_contracts.problems import (
     BAD_PARAMETER,
     CONTENT_TYPE,
@@ -99,7 +99,7 @@ def measure(response: Response) -> Response:
 def _accept(engine: Engine, route: CommandRoute, ids: Mapping[str, str]) -> Response:
     for name, value in ids.items():
         if not is_identifier(value):
-            raise _bad_parameter(name, "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
+            raise _bad_parameter(name, RULE)
     decoded = _decoded()
     conditions = _conditions(decoded)
     body = _validated(route.body, decoded)
