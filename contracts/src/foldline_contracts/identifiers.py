@@ -1,7 +1,7 @@
 """What an identifier may look like, on every wire.
 
 One pattern for aggregate ids, product ids and payment ids keeps them safe in URLs, Kafka keys,
-tokens and store keys without any escaping.
+tokens and store keys without any escaping. `.` and `..` are none: HTTP clients take them out of a path.
 """
 
 import re
@@ -9,7 +9,9 @@ from typing import Annotated
 
 import msgspec
 
-PATTERN = r"^[A-Za-z0-9._~-]{1,64}$"
+PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$"
+#: What a client that sends something else is told.
+RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, and not . or .."
 _IDENTIFIER = re.compile(PATTERN)
 
 #: An identifier in an event. Only its length is looked at, which is what stores depend on: a pattern
@@ -18,5 +20,5 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` is an opaque identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`."""
+    """Whether `text` is an opaque identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`, neither `.` nor `..`."""
     return _IDENTIFIER.fullmatch(text) is not None

@@ -2,7 +2,8 @@
 
 This is the only module here that reads `FOLDLINE_*`. A stack is a directory (its data, logs and generated files) and a
 set of ports; two stacks with different directories and port offsets run side by side, which is how the tests run
-beside a demo. An address that the environment already names is used as it is, and no local process is started for it.
+beside a demo. An address that the environment already names is used as it is, and no local process is started for it,
+unless it is the very address that the local service has: a shell that has evaluated `foldline local env` changes nothing.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foldline_local.errors import LocalError
 
@@ -42,6 +44,7 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "elasticsearch": ("FOLDLINE_ELASTICSEARCH_URL",),
 }
 
+OFFSET_VARIABLE = "FOLDLINE_LOCAL_PORT_OFFSET"
 LOOPBACK = "127.0.0.1"
 WILDCARDS = ("0.0.0.0", "::", "*")  # recognised, never a default
 
@@ -61,7 +64,7 @@ class Settings:
     @property
     def host(self) -> str:
         """The address at which this machine reaches what listens on `bind`."""
-        return LOOPBACK if self.bind in WILDCARDS else self.bind
+        return _reachable(self.bind)
 
     @property
     def data(self) -> Path:
@@ -84,17 +87,7 @@ class Settings:
 
     def addresses(self) -> dict[str, str]:
         """The environment by which every Foldline process finds the services of this stack."""
-        host, ports = self.host, self.ports
-        local = {
-            "FOLDLINE_WRITE_DATABASE_URL": f"postgresql://foldline@{host}:{ports['postgres']}/foldline_write",
-            "FOLDLINE_READ_DATABASE_URL": f"postgresql://foldline@{host}:{ports['postgres']}/foldline_read",
-            "FOLDLINE_MONGODB_URL": f"mongodb://{host}:{ports['mongodb']}/foldline_read?replicaSet=rs0",
-            "FOLDLINE_CLICKHOUSE_URL": f"http://{host}:{ports['clickhouse']}/foldline_read",
-            "FOLDLINE_ELASTICSEARCH_URL": f"http://{host}:{ports['elasticsearch']}",
-            "FOLDLINE_KAFKA_BOOTSTRAP_SERVERS": f"{host}:{ports['kafka']}",
-            "FOLDLINE_CONNECT_URL": f"http://{host}:{ports['connect']}",
-        }
-        return {**local, **self.given}
+        return {**_local_addresses(self.host, self.ports), **self.given}
 
 
 def load(
@@ -102,14 +95,16 @@ def load(
 ) -> Settings:
     """Read the settings, with `directory` and `offset` overriding the environment when given."""
     chosen = (directory or _directory(environ)).absolute()
+    bind = environ.get("FOLDLINE_LOCAL_BIND") or LOOPBACK
+    ports = _ports(environ, offset)
     return Settings(
         directory=chosen,
         cache=_cache(environ),
         runtime=_runtime(environ, chosen),
-        ports=_ports(environ, offset),
-        bind=environ.get("FOLDLINE_LOCAL_BIND") or LOOPBACK,
+        ports=ports,
+        bind=bind,
         kafka_external=_external_listener(environ),
-        given=_given(environ),
+        given=_given(environ, _local_addresses(_reachable(bind), ports)),
     )
 
 
@@ -163,7 +158,9 @@ def _runtime(environ: Mapping[str, str], directory: Path) -> Path:
 
 
 def _ports(environ: Mapping[str, str], offset: int | None) -> dict[str, int]:
-    shift = _integer(environ, "FOLDLINE_LOCAL_PORT_OFFSET", 0) if offset is None else offset
+    shift = _integer(environ, OFFSET_VARIABLE, 0) if offset is None else offset
+    if not 0 < min(DEFAULT_PORTS.values()) + shift <= max(DEFAULT_PORTS.values()) + shift < 65536:
+        raise LocalError(f"{OFFSET_VARIABLE} is {shift}, which moves ports out of 1 to 65535")
     ports = {name: _port(environ, name, default + shift) for name, default in DEFAULT_PORTS.items()}
     seen: dict[int, str] = {}
     for name, port in ports.items():
@@ -207,11 +204,33 @@ def _external_listener(environ: Mapping[str, str]) -> str | None:
     return given
 
 
-def _given(environ: Mapping[str, str]) -> dict[str, str]:
+def _reachable(bind: str) -> str:
+    return LOOPBACK if bind in WILDCARDS else bind
+
+
+def _local_addresses(host: str, ports: Mapping[str, int]) -> dict[str, str]:
+    """Where the services of a stack listen when it runs all of them itself."""
+    postgres = f"postgresql://foldline@{host}:{ports['postgres']}"
+    return {
+        "FOLDLINE_WRITE_DATABASE_URL": f"{postgres}/foldline_write",
+        "FOLDLINE_READ_DATABASE_URL": f"{postgres}/foldline_read",
+        "FOLDLINE_MONGODB_URL": f"mongodb://{host}:{ports['mongodb']}/foldline_read?replicaSet=rs0",
+        "FOLDLINE_CLICKHOUSE_URL": f"http://{host}:{ports['clickhouse']}/foldline_read",
+        "FOLDLINE_ELASTICSEARCH_URL": f"http://{host}:{ports['elasticsearch']}",
+        "FOLDLINE_KAFKA_BOOTSTRAP_SERVERS": f"{host}:{ports['kafka']}",
+        "FOLDLINE_CONNECT_URL": f"http://{host}:{ports['connect']}",
+    }
+
+
+def _given(environ: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:
     """The addresses that replace local services; half a pair is a mistake rather than a wish."""
     found: dict[str, str] = {}
     for names in ADDRESS_VARIABLES.values():
-        values = {name: environ[name] for name in names if environ.get(name)}
+        values = {
+            name: environ[name]
+            for name in names
+            if environ.get(name) and _place(environ[name]) != _place(local[name])
+        }
         if values and len(values) < len(names):
             missing = next(name for name in names if name not in values)
             raise LocalError(
@@ -219,3 +238,10 @@ def _given(environ: Mapping[str, str]) -> dict[str, str]:
             )
         found.update(values)
     return found
+
+
+def _place(address: str) -> tuple[str, ...]:
+    """Host with port, and database: what tells one address from another."""
+    url = urlsplit(address if "://" in address else f"//{address}")
+    place = url.netloc.rpartition("@")[2].lower().replace("localhost", LOOPBACK)
+    return place, url.path.strip("/")

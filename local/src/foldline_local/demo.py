@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,20 +23,24 @@ from foldline_local.artifacts import Layout
 from foldline_local.config import Settings
 from foldline_local.errors import LocalError
 from foldline_local.output import reason
+from foldline_local.patience import Patience
 
 WAIT_SECONDS = 30
 POLL_SECONDS = 0.2
+SAY_SECONDS = 5.0
+#: How long nothing may move in the pipeline until waiting for it is given up.
+QUIET_SECONDS = 60.0
 DATASET = "cdnow-sample"
 
 
 class Demo:
     """One run against one stack."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
         self._settings = settings
         self._command = f"http://{settings.host}:{settings.ports['command']}"
         self._query = f"http://{settings.host}:{settings.ports['query']}"
-        self._http = httpx.Client(timeout=WAIT_SECONDS + 10)
+        self._http = httpx.Client(timeout=WAIT_SECONDS + QUIET_SECONDS, transport=transport)
 
     def run(self) -> None:
         """Place orders, read them back from every store, import the log and compare its days."""
@@ -76,7 +80,7 @@ class Demo:
         _expect(stats["days"][0]["orderCount"] >= 1, "the day's statistics lack the order")
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> str:
-        answer = self._http.request(method, self._command + path, json=body)
+        answer = self._ask(method, self._command, path, json=body)
         if answer.status_code != httpx.codes.ACCEPTED:
             raise LocalError(f"{method} {path} answered {answer.status_code}: {answer.text}")
         token = answer.headers["Foldline-Token"]
@@ -85,7 +89,7 @@ class Demo:
 
     def _get(self, store: str, path: str, token: str = "") -> dict[str, Any]:
         headers = {"Foldline-Token": token, "Prefer": f"wait={WAIT_SECONDS}"} if token else {}
-        answer = self._http.get(self._query + path, headers=headers)
+        answer = self._await(path, lambda answer: not _is_early(answer), headers)
         if answer.status_code != httpx.codes.OK:
             raise LocalError(f"GET {path} answered {answer.status_code}: {answer.text}")
         body: dict[str, Any] = answer.json()
@@ -98,23 +102,41 @@ class Demo:
         )
         return body
 
+    def _ask(self, method: str, base: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, base + path, **options)
+        except httpx.ConnectError as error:
+            raise LocalError(f"nothing answers on {base}; run `make up`") from error
+        except httpx.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise LocalError(f"{method} {base}{path} was not answered: {why}") from error
+
+    def _await(
+        self, path: str, enough: Callable[[httpx.Response], bool], headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """The first answer that is enough, as long as the answers before it get fresher."""
+        answer = self._ask("GET", self._query, path, headers=headers)
+        patience, say = Patience(QUIET_SECONDS, lambda: _fresh(answer).get("asOf")), SAY_SECONDS
+        while not enough(answer):
+            if patience.is_over():
+                raise LocalError(
+                    f"GET {path} is not caught up after {patience.seconds:.0f} s: {_lag(answer)}"
+                )
+            if patience.seconds > say:
+                click.echo(f"{'':<14}events still arriving, {_lag(answer)}")
+                say = patience.seconds + SAY_SECONDS
+            time.sleep(POLL_SECONDS)
+            answer = self._ask("GET", self._query, path, headers=headers)
+        return answer
+
     def _real_log(self, path: Path) -> None:
         click.echo("\n== a real purchase log: CDNOW, 1997 and 1998")
         self._import(path)
         expected = sums_by_day(path)
         url = f"/stats/daily?from={min(expected)}&to={max(expected)}&currency=USD"
-        self._await_everything_until(datetime.now(UTC), url)
+        moment = datetime.now(UTC)
+        self._await(url, lambda answer: _holds_everything_until(moment, answer), {})
         _compare(expected, self._get("ClickHouse", url)["days"])
-
-    def _await_everything_until(self, moment: datetime, path: str) -> None:
-        """Wait until the answer says that it holds everything committed before `moment`."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline:
-            as_of = self._http.get(self._query + path).json()["freshness"]["asOf"]
-            if as_of is not None and datetime.fromisoformat(as_of) >= moment:
-                return
-            time.sleep(POLL_SECONDS)
-        raise LocalError(f"GET {path} is not as of {moment:%H:%M:%S} after {WAIT_SECONDS} s")
 
     def _import(self, path: Path) -> None:
         argv = (
@@ -152,6 +174,32 @@ ADDRESS = {
     "postalCode": "SW1Y 4JH",
     "country": "GB",
 }
+
+
+def _fresh(answer: httpx.Response) -> Mapping[str, Any]:
+    """What the answer says of its freshness; a 503 says nothing."""
+    found: Mapping[str, Any] = answer.json().get("freshness", {})
+    return found
+
+
+def _lag(answer: httpx.Response) -> str:
+    lag = _fresh(answer).get("lagSeconds")
+    return f"lag {lag:.0f} s" if lag is not None else answer.json().get("detail", "lag unknown")
+
+
+def _is_early(answer: httpx.Response) -> bool:
+    """Whether the same question may be answered a little later."""
+    timed_out = answer.status_code == httpx.codes.GATEWAY_TIMEOUT
+    parked = timed_out and answer.json()["reason"] == "parked"
+    return (timed_out and not parked) or answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+
+
+def _holds_everything_until(moment: datetime, answer: httpx.Response) -> bool:
+    """Whether what was committed before `moment` is in the answer."""
+    if answer.is_client_error:
+        raise LocalError(f"GET {answer.request.url} answered {answer.status_code}: {answer.text}")
+    as_of = _fresh(answer).get("asOf")
+    return as_of is not None and datetime.fromisoformat(as_of) >= moment
 
 
 def sums_by_day(path: Path) -> dict[str, tuple[int, Decimal]]:

@@ -76,6 +76,8 @@ def status() -> None:
     settings = from_environment()
     stack = Stack(settings, _report)
     states = stack.states()
+    if home := stack.foreign_home():
+        click.echo(f"this stack runs from {home}")
     for service in stack.known():
         state = states.get(service.name)
         word = state.state.lower() if state else "not started"

@@ -28,7 +28,7 @@ class Program:
     user: str | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = 30
-    ready_seconds: int = 90
+    ready_seconds: int = 300
 
 
 @dataclass(frozen=True)

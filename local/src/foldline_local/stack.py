@@ -8,25 +8,29 @@ again and the error says which one, why, and where its log is. Only a readiness 
 import fcntl
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 
 from foldline_local import applications
 from foldline_local.artifacts import Layout, install, require_space
 from foldline_local.config import Settings, port_variable
 from foldline_local.errors import LocalError
 from foldline_local.output import reason
+from foldline_local.patience import Patience
 from foldline_local.ports import Wanted, require_free
 from foldline_local.program import Program, Service
 from foldline_local.services import services
-from foldline_local.supervisor import State, Supervisor
+from foldline_local.supervisor import State, Supervisor, home_of
 
 Report = Callable[[str, str, float], None]
 POLL_SECONDS = 0.05
-PREPARATION_SECONDS = 120
+SAY_SECONDS = 30.0
+PREPARATION_SECONDS = 600  # each of them has a patience of its own, which says more
 
 
 class Stack:
@@ -39,8 +43,13 @@ class Stack:
 
     def up(self, *, services_only: bool = False) -> None:
         """Bring up what is not up yet. Calling it again is harmless."""
-        install(Layout(self.settings.cache), self._report)
         with self._exclusive():
+            if home := self.foreign_home():
+                raise LocalError(
+                    f"a stack from {home} runs in {self.settings.directory}; stop it there (make down) or set "
+                    "FOLDLINE_LOCAL_DIR and FOLDLINE_LOCAL_PORT_OFFSET"
+                )
+            install(Layout(self.settings.cache), self._report)
             backing = services(self.settings)
             front = [] if services_only else applications.applications(self.settings)
             self._preflight([*backing, *front])
@@ -50,6 +59,8 @@ class Stack:
         """Stop everything, last started first; with `wipe`, forget its data and logs too."""
         with self._exclusive():
             if self.supervisor.is_running():
+                if home := self.foreign_home():
+                    self._report("stack", f"runs from {home}", 0.0)
                 self._stop_all()
             else:
                 self._report("stack", "is not running", 0.0)
@@ -62,13 +73,20 @@ class Stack:
         """Every process of this stack that supervisord knows; none when it is not running."""
         return self.supervisor.states() if self.supervisor.is_running() else {}
 
+    def foreign_home(self) -> Path | None:
+        """The other installation from which a stack runs in this directory; None when it is ours, or nobody's."""
+        if not self.supervisor.is_running():
+            return None
+        home = self.supervisor.home()
+        return None if home == home_of(Path(sys.executable)) else home
+
     def known(self) -> list[Service]:
         """Every process that this stack may run, in starting order."""
         return [*services(self.settings), *applications.applications(self.settings)]
 
     def wait_ready(self, name: str) -> None:
         """Wait until the named process serves, over as many restarts as it takes."""
-        Start(self.supervisor, self._service(name), restarts=True).await_ready()
+        Start(self.supervisor, self._service(name), self._report, restarts=True).await_ready()
 
     def start(self, name: str) -> None:
         """Start one process of a running stack again and wait until it serves."""
@@ -154,7 +172,7 @@ class Stack:
     def _start_one(self, service: Service, broken: threading.Event) -> None:
         started = time.monotonic()
         state = self.states().get(service.name)
-        start = Start(self.supervisor, service, broken)
+        start = Start(self.supervisor, service, self._report, broken)
         if state and state.is_alive:
             start.await_ready()
             self._report(
@@ -218,17 +236,19 @@ class Stack:
 
 
 class Start:
-    """The wait for one process: it ends with an answer, with the process's death, or at its deadline."""
+    """The wait for one process: it ends with an answer, with the process's death, or when it stopped moving."""
 
     def __init__(
         self,
         supervisor: Supervisor,
         service: Service,
+        report: Report,
         broken: threading.Event | None = None,
         restarts: bool = False,
     ) -> None:
         self._supervisor = supervisor
         self._service = service
+        self._report = report
         self._broken = broken or threading.Event()
         self._restarts = restarts
         self._pid = 0
@@ -236,14 +256,18 @@ class Start:
     def await_ready(self) -> None:
         """Return when the process serves; otherwise raise one line that says why it does not."""
         program = self._service.program
-        deadline = time.monotonic() + program.ready_seconds
+        patience = Patience(program.ready_seconds, lambda: self._supervisor.progress(program.name))
+        say = SAY_SECONDS
         while (reason := self._attempt()) is not None:
             if not self._restarts:
                 self._require_alive()
             if self._broken.is_set():
                 raise LocalError(f"{program.name} was given up, because another process failed")
-            if time.monotonic() > deadline:
-                raise self._failure(f"is not ready after {program.ready_seconds} s ({reason})")
+            if patience.is_over():
+                raise self._failure(f"is not ready after {patience.seconds:.0f} s ({reason})")
+            if patience.seconds > say:
+                self._report(program.name, "is still starting", patience.seconds)
+                say += SAY_SECONDS
             time.sleep(POLL_SECONDS)
 
     def _attempt(self) -> str | None:
@@ -252,7 +276,7 @@ class Start:
             self._service.provision()
         except (
             Exception
-        ) as error:  # any failure means "not yet"; the deadline decides when it means more
+        ) as error:  # any failure means "not yet"; patience decides when it means more
             return (str(error) or type(error).__name__).splitlines()[0]
         return None
 

@@ -67,6 +67,11 @@ class Supervisor:
         except (OSError, Fault):
             return False
 
+    def home(self) -> Path:
+        """The installation that runs the stack: its supervisord's environment, or the clone around it."""
+        argv = psutil.Process(self._call("getPID")).cmdline()
+        return home_of(Path(argv[0]))
+
     def apply(self, programs: Iterable[Program]) -> None:
         """Make supervisord know exactly these programs. Those that run on unchanged are not disturbed."""
         self._write(render(self._settings, programs, self._socket))
@@ -121,6 +126,23 @@ class Supervisor:
         ]
         return spoken[-1][:300] if spoken else ""
 
+    def progress(self, name: str) -> object:
+        """Differs from the last time when the program has logged something or had a second of processor time."""
+        try:
+            log = self.log_path(name).stat()
+        except OSError:
+            log = None
+        return (log.st_ino, log.st_size) if log else None, int(self._processor_seconds(name))
+
+    def _processor_seconds(self, name: str) -> float:
+        """What the process and its children have used so far."""
+        try:
+            process = psutil.Process(self.states()[name].pid)
+            family = [process, *process.children(recursive=True)]
+            return sum(sum(member.cpu_times()[:2]) for member in family)
+        except (psutil.Error, KeyError):
+            return 0.0
+
     def _call(self, method: str, *arguments: object) -> Any:
         """One request over the unix socket; the URL is only what the protocol's library asks for."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
@@ -156,6 +178,12 @@ class Supervisor:
                     f"supervisord did not answer; its log is {self.log_path('supervisord')}"
                 )
             _pause(self._socket)
+
+
+def home_of(python: Path) -> Path:
+    """What a user calls the installation of this Python: the folder around its `.venv`, else its environment."""
+    prefix = python.parent.parent
+    return prefix.parent if prefix.name == ".venv" else prefix
 
 
 def _pause(path: Path) -> None:

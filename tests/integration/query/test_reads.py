@@ -187,12 +187,14 @@ def test_a_window_without_ends_is_the_last_days_that_have_orders(world: World) -
         analytics("o1", submittedDate="1997-01-01"),
         analytics("o2", submittedDate="2007-01-08"),
         analytics("o3", submittedDate="2007-01-09"),
+        analytics("o4", submittedDate="2099-01-01"),  # from the future: it hides nobody
     )
 
     def dates(query: str) -> list[str]:
         return [day["date"] for day in world.get(f"/stats/daily{query}").json["days"]]
 
     assert dates("") == ["2007-01-08", "2007-01-09"]
+    assert dates("?from=2099-01-01") == ["2099-01-01"]
     assert dates("?to=2007-01-08") == ["1997-01-01", "2007-01-08"]
     assert dates("?from=1997-01-01") == ["1997-01-01", "2007-01-08"]
     assert dates("?from=1997-01-02") == ["2007-01-08", "2007-01-09"]

@@ -52,6 +52,8 @@ FAULTS: list[tuple[type[Body], Any, set[str]]] = [
     (PlaceOrder, order(orderId="x" * 65), {"/orderId"}),
     (PlaceOrder, order(customerId="ä"), {"/customerId"}),
     (PlaceOrder, order(customerId="a\n"), {"/customerId"}),
+    (PlaceOrder, order(orderId=".", customerId=".."), {"/orderId", "/customerId"}),
+    (PlaceOrder, order(items=[ITEM | {"productId": ".."}]), {"/items/0/productId"}),
     (PlaceOrder, order(currency="eur"), {"/currency"}),
     (PlaceOrder, order(currency=None), {"/currency"}),
     (PlaceOrder, order(note="x" * 2001), {"/note"}),

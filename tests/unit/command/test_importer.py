@@ -124,6 +124,18 @@ def test_without_a_time_an_order_happens_now() -> None:
     ] == [("OrderCreated", NOW)]
 
 
+def test_a_time_in_the_future_is_refused_but_for_a_day_of_grace() -> None:
+    assert one("cdnow", "00001 20260103 1 11.77\n").total
+    (_, tomorrow), (_, beyond) = read("cdnow", "c 20260103 1 1.00\nc 29990101 1 11.77\n")
+    to_order("d-1", tomorrow, NOW)
+    with pytest.raises(BadLine, match="2999-01-01T00:00:00Z is in the future"):
+        to_order("d-2", beyond, NOW)
+    past = {"customerId": "c1", "items": [ITEM], "createdAt": "2026-01-03T00:00:01Z"}
+    ((_, late),) = read("ndjson", json.dumps(past))
+    with pytest.raises(BadLine, match="is in the future"):
+        to_order("d-1", late, NOW)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -52,12 +52,12 @@ def test_a_time_that_utc_has_no_date_for_is_refused(text: str) -> None:
         times.from_text(text)
 
 
-@pytest.mark.parametrize("text", ["a", "A.b_c~d-1", "x" * 64])
+@pytest.mark.parametrize("text", ["a", "A.b_c~d-1", "x" * 64, "...", ".a", "a..", "~"])
 def test_identifiers(text: str) -> None:
     assert identifiers.is_identifier(text)
 
 
-@pytest.mark.parametrize("text", ["", "x" * 65, "a/b", "a b", "a@1", "é", "a\n"])
+@pytest.mark.parametrize("text", ["", "x" * 65, "a/b", "a b", "a@1", "é", "a\n", ".", ".."])
 def test_what_is_no_identifier(text: str) -> None:
     assert not identifiers.is_identifier(text)
 

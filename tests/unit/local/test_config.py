@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from foldline_local.config import DEFAULT_PORTS, load
+from foldline_local.config import ADDRESS_VARIABLES, DEFAULT_PORTS, load
 from foldline_local.errors import LocalError
 
 
@@ -35,7 +35,8 @@ def test_an_offset_moves_every_port_and_a_port_of_its_own_wins():
         ({"FOLDLINE_LOCAL_PORT_KAFKA": "many"}, "FOLDLINE_LOCAL_PORT_KAFKA is 'many'"),
         ({"FOLDLINE_LOCAL_PORT_KAFKA": "70000"}, "FOLDLINE_LOCAL_PORT_KAFKA is 70000"),
         ({"FOLDLINE_LOCAL_PORT_KAFKA": "5432"}, "port 5432 is given to both kafka and postgres"),
-        ({"FOLDLINE_LOCAL_PORT_OFFSET": "60000"}, "which is not a port"),
+        ({"FOLDLINE_LOCAL_PORT_OFFSET": "60000"}, "FOLDLINE_LOCAL_PORT_OFFSET is 60000"),
+        ({"FOLDLINE_LOCAL_PORT_OFFSET": "-9000"}, "FOLDLINE_LOCAL_PORT_OFFSET is -9000"),
         ({"FOLDLINE_LOCAL_KAFKA_EXTERNAL": "10.88.0.1"}, "which is not host:port"),
         (
             {"FOLDLINE_WRITE_DATABASE_URL": "postgresql://db/write"},
@@ -54,6 +55,31 @@ def test_a_given_address_replaces_the_local_service():
     assert not given.is_local("mongodb")
     assert given.is_local("kafka")
     assert given.addresses()["FOLDLINE_MONGODB_URL"] == "mongodb://elsewhere/db"
+
+
+def test_the_stack_s_own_addresses_in_the_environment_change_nothing():
+    """Such as in a shell that has evaluated `foldline local env`."""
+    own = settings(FOLDLINE_LOCAL_PORT_OFFSET="2000")
+    again = settings(FOLDLINE_LOCAL_PORT_OFFSET="2000", **own.addresses())
+    assert again == own
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "is_own"),
+    [
+        ("kafka", "localhost:9092", True),
+        ("kafka", "127.0.0.1:9092,127.0.0.1:9093", False),
+        ("elasticsearch", "http://127.0.0.1:9200/", True),
+        ("elasticsearch", "http://127.0.0.2:9200", False),
+        ("mongodb", "mongodb://127.0.0.1:27017/foldline_read?directConnection=true", True),
+        ("mongodb", "mongodb://127.0.0.1:27017/other", False),
+        ("clickhouse", "http://default:secret@127.0.0.1:8123/foldline_read", True),
+        ("clickhouse", "http://127.0.0.1:8124/foldline_read", False),
+    ],
+)
+def test_an_address_is_the_stack_s_own_by_host_port_and_database(name, address, is_own):
+    (variable,) = ADDRESS_VARIABLES[name]
+    assert settings(**{variable: address}).is_local(name) == is_own
 
 
 def test_clients_reach_a_wildcard_by_loopback_and_an_interface_by_its_address():

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, g, request
 from sqlalchemy import Engine
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from foldline_command import commands, idempotency, metrics
 from foldline_command.aggregate import Aggregate
@@ -20,7 +21,7 @@ from foldline_command.bodies import Body, Empty, InvalidBody, MalformedJson, dec
 from foldline_command.commands import Answer, Conditions
 from foldline_command.unit_of_work import UnitOfWork
 from foldline_contracts import tokens
-from foldline_contracts.identifiers import is_identifier
+from foldline_contracts.identifiers import RULE, is_identifier
 from foldline_contracts.problems import (
     BAD_PARAMETER,
     CONTENT_TYPE,
@@ -98,7 +99,7 @@ def measure(response: Response) -> Response:
 def _accept(engine: Engine, route: CommandRoute, ids: Mapping[str, str]) -> Response:
     for name, value in ids.items():
         if not is_identifier(value):
-            raise _bad_parameter(name, "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
+            raise _bad_parameter(name, RULE)
     decoded = _decoded()
     conditions = _conditions(decoded)
     body = _validated(route.body, decoded)
@@ -120,7 +121,7 @@ def _accepted(route: CommandRoute, answer: Answer) -> Response:
 
 def _decoded() -> Any:
     """The body as JSON data; no body at all is an empty object."""
-    raw = request.get_data(cache=False)
+    raw = _raw()
     if not raw:
         return {}
     if request.mimetype != JSON:
@@ -130,6 +131,20 @@ def _decoded() -> Any:
         return decode(raw)
     except MalformedJson as error:
         raise Problem(MALFORMED_JSON, str(error)) from error
+
+
+def _raw() -> bytes:
+    """The body's bytes. Without a length in front they end, or turn out to be no body, only while they are read."""
+    try:
+        raw = request.get_data(cache=False)
+        if len(raw) == request.max_content_length and request.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
+    except RequestEntityTooLarge:
+        raise
+    except Exception as error:  # each server has errors of its own for malformed chunks
+        detail = "The body ends early, or its chunks are malformed."
+        raise Problem(MALFORMED_JSON, detail) from error
+    return raw
 
 
 def _validated(model: type[Body], decoded: Any) -> Body:

@@ -53,7 +53,7 @@ def _flag(text: Any) -> Any:
 
 def _identifier(text: str) -> str:
     if not identifiers.is_identifier(text):
-        raise ValueError("must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
+        raise ValueError(identifiers.RULE)
     return text
 
 

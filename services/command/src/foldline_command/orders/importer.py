@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,8 @@ BLOCK = 500
 SHOWN_FAULTS = 20
 #: How often a block is tried that keeps meeting other writers.
 ATTEMPTS = 10
+#: How far a line's time may be ahead of the database's: clocks differ, and dates have zones.
+AHEAD = timedelta(days=1)
 CDNOW_FIELDS = (4, 5)  # customer, (customer of the sample,) date, number of CDs, dollars
 _DATE = re.compile(r"[0-9]{8}")
 
@@ -140,6 +142,8 @@ def to_order(order_id: str, value: Any, now: datetime) -> Order:
     try:
         body = validate(PastOrder, value)
         at = body.created_at or now
+        if at > now + AHEAD:
+            raise BadLine(f"its time {at:%Y-%m-%dT%H:%M:%SZ} is in the future")
         order = Order(id=order_id)
         order.create(
             body.customer_id, body.currency, [item.to_item() for item in body.items], body.note, at

@@ -6,7 +6,7 @@ ClickHouse would round them its own way. A cancelled order counts in `ordersBySt
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
@@ -24,7 +24,7 @@ _DIGITS = 60
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Days, inclusive. Without an end of its own it is the last `MAX_DAYS` that have orders."""
+    """Days, inclusive. Without an end of its own it is the last `MAX_DAYS` until the latest day with orders."""
 
     first: date | None
     last: date | None
@@ -99,9 +99,11 @@ def _conditions(table: str, wanted: Window) -> tuple[list[str], dict[str, Any]]:
         conditions.append("toString(submitted_date) BETWEEN {first:String} AND {last:String}")
         parameters |= {"first": wanted.first.isoformat(), "last": wanted.last.isoformat()}
     else:
-        conditions.append(
-            f"submitted_date > (SELECT max(submitted_date) FROM {table} FINAL) - {MAX_DAYS}"
-        )
+        # No later than tomorrow, so that one order from the future does not hide all others.
+        until = "toString(submitted_date) <= {until:String}"
+        latest = f"SELECT max(submitted_date) FROM {table} FINAL WHERE {until}"
+        conditions += [until, f"submitted_date > ({latest}) - {MAX_DAYS}"]
+        parameters["until"] = _moved(datetime.now(UTC).date(), 1).isoformat()
     if wanted.currency is not None:
         conditions.append("currency = {currency:String}")
         parameters["currency"] = wanted.currency
