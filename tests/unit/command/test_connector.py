@@ -24,14 +24,14 @@ def said(state: str, trace: str = "") -> dict[str, Any]:
 def restarts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of Connect besides its status."""
     asked: list[str] = []
-    monkeypatch.setattr(connector, "_call", lambda target, path, **_: asked.append(path))
+    monkeypatch.setattr(connector, "_call", lambda target, deadline, path, **_: asked.append(path))
     monkeypatch.setattr(connector, "_slot_is_active", lambda target: True)
     return asked
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *states: dict[str, Any]) -> Iterator[dict[str, Any]]:
     left = iter(states)
-    monkeypatch.setattr(connector, "status", lambda target: next(left))
+    monkeypatch.setattr(connector, "_status", lambda target, deadline: next(left))
     return left
 
 

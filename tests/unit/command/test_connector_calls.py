@@ -68,6 +68,7 @@ def test_all_calls_of_one_command_share_its_deadline(monkeypatch: pytest.MonkeyP
         return looks[-1]
 
     monkeypatch.setattr(connector, "time", SimpleNamespace(monotonic=look, sleep=lambda _: None))
+    monkeypatch.setattr(connector, "_require_publication", lambda target: None)
     with (
         answering([(409, b'{"message":"rebalance"}')]) as target,
         pytest.raises(ConnectorError, match="refuses: rebalance"),
