@@ -25,26 +25,26 @@ from uuid import uuid4
 import pytest
 
 from foldline_contracts.readmodels import Column, ReadModel, StoreName
-from foldline_contracts.state import PARK_REASONS
+from foldline_contracts.state import GENERATIONS, PARK_REASONS, PROJECTIONS
 from foldline_projector.stores.port import (
     Batch,
     Body,
     Document,
     Fenced,
-    FoldVersionMismatch,
     Move,
     ParkedRecord,
     Position,
     Reference,
     RetryLater,
     Section,
+    Size,
+    StateRecord,
     Store,
     TopicPartition,
 )
 
-PARTITIONS = {"order-events": 3, "customer-events": 2}
-ORDERS_0, ORDERS_1 = TopicPartition("order-events", 0), TopicPartition("order-events", 1)
 FOLD_VERSION = 1
+ORDERS_0, ORDERS_1 = TopicPartition("order-events", 0), TopicPartition("order-events", 1)
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, 12, 30, 16, 1, tzinfo=UTC)
 
@@ -167,11 +167,9 @@ class StoreContract:
         """A prepared store, closed after the test."""
         store = self.make_store(generation)
         self._opened.append(store)
-        store.prepare(self.partitions(), FOLD_VERSION)
+        store.prepare()
+        store.create()
         return store
-
-    def partitions(self) -> dict[str, int]:
-        return {topic: PARTITIONS[topic] for topic in self.read_model.topics}
 
     # Preparing
 
@@ -184,7 +182,8 @@ class StoreContract:
     def test_preparing_again_keeps_everything(self) -> None:
         store = self.open()
         save(store, Batch(documents=[document("o1", 1)], moves=move(None, 1).moves))
-        store.prepare(self.partitions(), FOLD_VERSION)
+        store.prepare()
+        store.create()
         assert store.load(["o1"]) == {"o1": document("o1", 1)}
         assert store.positions()[ORDERS_0].offset == 1
 
@@ -192,18 +191,194 @@ class StoreContract:
         stores = [self.make_store() for _ in range(4)]
         self._opened.extend(stores)
         with ThreadPoolExecutor(len(stores)) as pool:
-            jobs = [pool.submit(s.prepare, self.partitions(), FOLD_VERSION) for s in stores]
-            for job in jobs:
+            for job in [pool.submit(each.prepare) for each in stores]:
+                job.result(timeout=60)
+            for job in [pool.submit(each.create) for each in stores]:
                 job.result(timeout=60)
         save(stores[0], Batch(documents=[document("o1", 1)]))
         assert stores[3].load(["o1"]) == {"o1": document("o1", 1)}
 
-    def test_a_generation_is_pinned_to_its_fold_version(self) -> None:
-        self.open()
-        other = self.make_store()
-        self._opened.append(other)
-        with pytest.raises(FoldVersionMismatch):
-            other.prepare(self.partitions(), FOLD_VERSION + 1)
+    # State records
+
+    def pointer(self, active: int) -> StateRecord:
+        return {
+            "projection": self.read_model.name,
+            "active_generation": active,
+            "previous_generation": None,
+            "flipped_at": None,
+            "hold": None,
+        }
+
+    def generation(self, number: int, **changes: object) -> StateRecord:
+        record = {
+            "projection": self.read_model.name,
+            "generation": number,
+            "fold_version": 1,
+            "consumer_group": self.read_model.consumer_group(number),
+            "state": "building",
+            "partitions": {"order-events": 3},
+            "layout": {"primary": {"total": "money"}},
+            "rebuild": None,
+            "created_at": "2026-03-01T12:30:15.123456Z",
+        }
+        return {**record, **changes}
+
+    def test_a_new_projection_has_no_records(self) -> None:
+        store = self.open()
+        assert store.records(PROJECTIONS) == []
+        assert store.records(GENERATIONS) == []
+
+    def test_records_come_back_with_their_revision_to_another_owner(self) -> None:
+        store = self.open()
+        hold = {"operation": "ä", "limits": {"1": {"order-events/0": 7}}, "acks": {}, "list": [1]}
+        pointer = {
+            **self.pointer(3),
+            "previous_generation": 2,
+            "flipped_at": "2026-03-01T12:30:15.123456Z",
+            "hold": hold,
+        }
+        two = self.generation(2, rebuild={"step": "loaded", "rate": 1.5, "none": None, "deep": {}})
+        assert store.replace(PROJECTIONS, pointer, 0)
+        assert store.replace(GENERATIONS, self.generation(1), 0)
+        assert store.replace(GENERATIONS, two, 0)
+        other = self.open(2)
+        assert other.records(PROJECTIONS) == [{**pointer, "revision": 1}]
+        found = sorted(other.records(GENERATIONS), key=lambda record: record["generation"])
+        assert found == [{**self.generation(1), "revision": 1}, {**two, "revision": 1}]
+
+    def test_a_record_is_replaced_at_its_revision_only(self) -> None:
+        store = self.open()
+        assert not store.replace(PROJECTIONS, self.pointer(9), 1)
+        assert store.replace(PROJECTIONS, self.pointer(1), 0)
+        assert not store.replace(PROJECTIONS, self.pointer(9), 0)
+        assert store.replace(PROJECTIONS, self.pointer(2), 1)
+        assert not store.replace(PROJECTIONS, self.pointer(9), 1)
+        assert not store.replace(PROJECTIONS, self.pointer(9), 3)
+        assert store.records(PROJECTIONS) == [{**self.pointer(2), "revision": 2}]
+
+    def test_a_replaced_record_loses_what_is_null_now(self) -> None:
+        store = self.open()
+        held = {**self.pointer(1), "hold": {"operation": "a"}}
+        assert store.replace(PROJECTIONS, held, 0)
+        assert store.replace(PROJECTIONS, self.pointer(1), 1)
+        assert store.records(PROJECTIONS) == [{**self.pointer(1), "revision": 2}]
+
+    @pytest.mark.parametrize("revision", [0, 1])
+    def test_of_writers_at_once_one_is_told_that_it_wrote(self, revision: int) -> None:
+        stores = [self.open() for _ in range(4)]
+        if revision:
+            assert stores[0].replace(PROJECTIONS, self.pointer(100), 0)
+        with ThreadPoolExecutor(len(stores)) as pool:
+            jobs = [
+                pool.submit(store.replace, PROJECTIONS, self.pointer(number), revision)
+                for number, store in enumerate(stores, start=1)
+            ]
+            won = [number for number, job in enumerate(jobs, start=1) if job.result(timeout=60)]
+        assert len(won) == 1
+        assert stores[0].records(PROJECTIONS) == [
+            {**self.pointer(won[0]), "revision": revision + 1}
+        ]
+
+    def test_counting_writers_lose_no_change(self) -> None:
+        stores = [self.open() for _ in range(3)]
+        assert stores[0].replace(GENERATIONS, self.generation(1, rebuild={"count": 0}), 0)
+
+        def count(store: Store) -> None:
+            for _ in range(10):
+                while True:
+                    record = store.records(GENERATIONS)[0]
+                    grown = {**record, "rebuild": {"count": record["rebuild"]["count"] + 1}}
+                    if store.replace(GENERATIONS, grown, record["revision"]):
+                        break
+
+        with ThreadPoolExecutor(len(stores)) as pool:
+            for job in [pool.submit(count, store) for store in stores]:
+                job.result(timeout=120)
+        assert stores[0].records(GENERATIONS)[0]["rebuild"] == {"count": 30}
+
+    # Bulk loads, scans and the end of a generation
+
+    def built(self, *documents: Document) -> Store:
+        """A generation that was loaded in bulk."""
+        store = self.make_store(2)
+        self._opened.append(store)
+        store.prepare()
+        store.create(indexed=False)
+        store.fill(documents, [])
+        store.complete()
+        return store
+
+    def test_what_was_filled_is_there_after_completion(self) -> None:
+        documents = {f"o{number}": numbered(f"o{number}", 1) for number in range(3000)}
+        store = self.built(*documents.values())
+        assert store.load(documents) == documents
+        assert store.size().documents == len(documents)
+        assert store.size().bytes >= 0
+
+    def test_completing_twice_and_creating_again_change_nothing(self) -> None:
+        store = self.built(numbered("o1", 1))
+        store.complete()
+        store.create()
+        store.create(indexed=False)
+        assert store.load(["o1"]) == {"o1": numbered("o1", 1)}
+
+    def test_filling_is_only_if_newer(self) -> None:
+        store = self.built(numbered("o1", 5), numbered("o2", 2))
+        store.fill([numbered("o1", 3), numbered("o2", 4), numbered("o3", 1)], [])
+        store.fill([numbered("o1", 3), numbered("o2", 4), numbered("o3", 1)], [])
+        assert store.load(["o1", "o2", "o3"]) == {
+            "o1": numbered("o1", 5),
+            "o2": numbered("o2", 4),
+            "o3": numbered("o3", 1),
+        }
+
+    def test_filling_nothing_is_nothing(self) -> None:
+        assert self.built().size().documents == 0
+
+    def test_a_filled_generation_is_saved_into_like_any(self) -> None:
+        store = self.built(numbered("o1", 1))
+        moves = move(None, 1).moves
+        save(store, Batch(documents=[numbered("o1", 2), numbered("o2", 1)], moves=moves))
+        assert store.load(["o1", "o2"]) == {"o1": numbered("o1", 2), "o2": numbered("o2", 1)}
+
+    def test_a_scan_walks_every_document_once(self) -> None:
+        keys = [f"o{number}" for number in range(25)] + ["A", "a.b", "a~", "Z-1", "_"]
+        documents = {key: numbered(key, 1) for key in keys}
+        store = self.built(*documents.values())
+        seen: list[Document] = []
+        after: str | None = None
+        while page := store.scan(after, None, 7):
+            seen += page
+            after = page[-1].key
+        assert len(seen) == len(documents)
+        assert {each.key: each for each in seen} == documents
+
+    def test_a_scan_stops_at_its_bound(self) -> None:
+        store = self.built(*[numbered(f"o{number}", 1) for number in range(9)])
+        found = [each.key for each in store.scan("o2", "o6", 100)]
+        assert found == ["o3", "o4", "o5", "o6"]
+        assert store.scan("o6", "o6", 100) == []
+
+    def test_dropping_leaves_other_generations_and_the_records(self) -> None:
+        old, new = self.open(), self.built(numbered("o1", 2))
+        save(old, Batch(documents=[document("o1", 1)], moves=move(None, 1).moves))
+        save(new, Batch(parked=[parked(3)], moves=move(None, 5).moves))
+        assert new.replace(GENERATIONS, self.generation(2), 0)
+        new.drop()
+        new.drop()
+        assert new.size() == Size(0, 0)
+        assert new.positions() == {}
+        assert new.parked([ORDERS_0]) == []
+        assert len(old.records(GENERATIONS)) == 1
+        assert old.load(["o1"]) == {"o1": document("o1", 1)}
+        assert old.positions() == {ORDERS_0: Position(offset=1, end=1)}
+
+    def test_dropping_what_never_was_is_fine(self) -> None:
+        store = self.make_store(7)
+        self._opened.append(store)
+        store.prepare()
+        store.drop()
+        assert store.size() == Size(0, 0)
 
     # Documents
 
@@ -400,6 +575,31 @@ class ReferenceStoreContract(StoreContract):
             sizes.append(count)
             assert len(sizes) < 1000, "patching does not come to an end"
         return sizes
+
+    # Bulk loads
+
+    def test_references_are_filled_with_their_documents(self) -> None:
+        whole = Document("o1", 2, section(4), name_section(7, "Zoë"))
+        store = self.built(whole, document("o2", 1))
+        source = reference("c1", 7, fanned_out=7, name="Zoë")
+        store.fill([], [source])
+        store.fill([], [reference("c1", 6, fanned_out=3, name="old")])
+        assert store.load(["o1", "o2"]) == {"o1": whole, "o2": document("o2", 1)}
+        assert store.load_references(["c1"]) == {"c1": source}
+        assert store.scan(None, None, 10)[0] == whole
+
+    def test_a_filled_generation_is_patched_like_any(self) -> None:
+        store = self.built(*[document(f"o{number}", 1) for number in range(5)])
+        assert sum(self.fan_out(store, reference("c1", 2), 100)) == 5
+        loaded = store.load(["o3"])["o3"]
+        assert loaded == Document("o3", 0, section(1), name_section(2))
+
+    def test_references_go_with_their_generation(self) -> None:
+        store = self.built(document("o1", 1))
+        store.fill([], [reference("c1", 1)])
+        store.drop()
+        store.create()
+        assert store.load_references(["c1"]) == {}
 
     # Sections
 

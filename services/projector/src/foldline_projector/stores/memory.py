@@ -5,7 +5,8 @@ or comes out is copied, so that no caller can change stored state by accident. N
 the process.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from threading import RLock
@@ -16,11 +17,13 @@ from foldline_projector.stores.port import (
     Batch,
     Document,
     Fenced,
-    FoldVersionMismatch,
     ParkedRecord,
     Position,
     Reference,
     Section,
+    Size,
+    StateRecord,
+    StateTable,
     TopicPartition,
 )
 
@@ -29,7 +32,6 @@ T = TypeVar("T")
 
 @dataclass
 class _Generation:
-    fold_version: int
     documents: dict[str, Document] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     positions: dict[TopicPartition, Position] = field(default_factory=dict)
@@ -41,8 +43,8 @@ class Memory:
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self.generations: dict[tuple[str, int], _Generation] = {}
-        self.active: dict[str, int] = {}
+        self.generations: defaultdict[tuple[str, int], _Generation] = defaultdict(_Generation)
+        self.records: dict[tuple[StateTable, Hashable], StateRecord] = {}
 
 
 class MemoryStore:
@@ -57,19 +59,30 @@ class MemoryStore:
     def _data(self) -> _Generation:
         return self._memory.generations[self._read_model.name, self._generation]
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:  # noqa: ARG002
+    def prepare(self) -> None:
+        """See the port. There is nothing to create."""
+
+    def create(self, *, indexed: bool = True) -> None:
+        """See the port. There is nothing to create."""
+
+    def records(self, table: StateTable) -> list[StateRecord]:
         """See the port."""
-        name = self._read_model.name
         with self._memory.lock:
-            found = self._memory.generations.setdefault(
-                (name, self._generation), _Generation(fold_version)
-            )
-            self._memory.active.setdefault(name, self._generation)
-        if found.fold_version != fold_version:
-            raise FoldVersionMismatch(
-                f"{name} g{self._generation} has fold version {found.fold_version}, "
-                f"this code has {fold_version}"
-            )
+            return [
+                deepcopy(record)
+                for (name, _), record in self._memory.records.items()
+                if name == table and record["projection"] == self._read_model.name
+            ]
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """See the port."""
+        key = (table, (record["projection"], record.get("generation")))
+        with self._memory.lock:
+            stored = self._memory.records.get(key)
+            if (0 if stored is None else stored["revision"]) != expected:
+                return False
+            self._memory.records[key] = {**deepcopy(record), "revision": expected + 1}
+        return True
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
         """See the port."""
@@ -103,6 +116,33 @@ class MemoryStore:
             offset = None if position is None else position.offset
             if offset != move.expected:
                 raise Fenced(f"{at} is at {offset}, expected {move.expected}")
+
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """See the port."""
+        self.save(Batch(documents=documents, references=references))
+
+    def complete(self) -> None:
+        """See the port. Everything is visible at once."""
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """See the port."""
+        with self._memory.lock:
+            keys = sorted(
+                key
+                for key in self._data.documents
+                if (after is None or key > after) and (until is None or key <= until)
+            )
+            return [deepcopy(self._data.documents[key]) for key in keys[:limit]]
+
+    def size(self) -> Size:
+        """See the port."""
+        with self._memory.lock:
+            return Size(len(self._data.documents), 0)
+
+    def drop(self) -> None:
+        """See the port."""
+        with self._memory.lock:
+            self._memory.generations.pop((self._read_model.name, self._generation), None)
 
     def patch_references(self, reference: Reference, limit: int) -> int:
         """See the port."""

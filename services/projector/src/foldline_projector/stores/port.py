@@ -14,6 +14,8 @@ Promises that the contract suite in `tests/contract` checks on every implementat
 - **Fencing.** A position moves only from the `expected` value where the store can compare; a
   mismatch raises `Fenced` and nothing of the batch with its positions is kept by a transactional store.
 - **Parked first.** Parked records are written before or with the positions that pass them.
+- **State records by revision.** A state record is replaced only while it has the revision that was
+  read; of two writers at once one is told so. Records of all generations are seen by every store object.
 
 Errors: `Fenced`; `RetryLater` when the store is away or asks for patience; anything else crashes.
 """
@@ -21,11 +23,14 @@ Errors: `Fenced`; `RetryLater` when the store is away or asks for patience; anyt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from foldline_contracts.state import ParkReason
 
 Body = dict[str, Any]
+#: Fields of a state record by name, JSON fields as plain values; `revision` is among those read.
+StateRecord = dict[str, Any]
+StateTable = Literal["foldline_projections", "foldline_generations"]
 
 
 class TopicPartition(NamedTuple):
@@ -131,18 +136,35 @@ class RetryLater(Exception):
         self.delay = delay
 
 
-class FoldVersionMismatch(Exception):
-    """The generation is pinned to another fold version; this code must not write it."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much a generation holds."""
+
+    documents: int
+    #: On disk, as the store tells it.
+    bytes: int
 
 
 class Store(Protocol):
-    """One projection generation in one store."""
+    """One projection generation in one store, and the state records of its projection."""
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:
-        """Creates what is missing: state objects, the generation's row and its objects, and the
-        pointer when the projection has none. Idempotent and safe to run twice at once.
+    def prepare(self) -> None:
+        """Creates the state objects that all projections share. Idempotent, safe to run twice at once."""
 
-        `partitions`: topic to partition count. Raises FoldVersionMismatch.
+    def create(self, *, indexed: bool = True) -> None:
+        """Creates the generation's objects where they are missing. Idempotent, safe to run twice at once.
+
+        `indexed=False` leaves secondary indexes and what else slows loading down to `complete`.
+        """
+
+    def records(self, table: StateTable) -> list[StateRecord]:
+        """The projection's records in `foldline_projections` or `foldline_generations`, each field by
+        its name (see `foldline_contracts.state`), as last acknowledged.
+        """
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """Writes a record with revision `expected + 1` if the stored one has revision `expected`,
+        0 meaning that there is none. False when another writer was first; then nothing is written.
         """
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
@@ -153,6 +175,30 @@ class Store(Protocol):
 
     def save(self, batch: Batch) -> None:
         """Writes a batch as the module's promises say. Raises Fenced or RetryLater."""
+
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """Writes many documents of a generation that is being built, each only if newer, fast
+        where most of them are new. No transaction: durable when it returns, visible to everybody after
+        `complete`. Raises RetryLater, after which a part may be written.
+        """
+
+    def complete(self) -> None:
+        """Ends a bulk load: builds what `create(indexed=False)` left out and makes everything
+        visible to queries. Idempotent, safe to run twice at once.
+        """
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """At most `limit` documents with a key beyond `after` and up to `until` (None: no bound), in the
+        store's own order of keys, of what queries can see.
+        """
+
+    def size(self) -> Size:
+        """How much the generation holds; zero when it has no objects."""
+
+    def drop(self) -> None:
+        """Removes the generation's objects, positions and parked records, not its state record.
+        Idempotent.
+        """
 
     def patch_references(self, reference: Reference, limit: int) -> int:
         """Writes the section of `reference` into at most `limit` documents that name it and carry
