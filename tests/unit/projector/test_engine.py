@@ -100,7 +100,6 @@ class World:
         self.memory = Memory()
         self.orders, self.customers = Topic(ORDERS_0), Topic(CUSTOMERS_0)
         self.store = Flaky(projection.read_model, 1, self.memory)
-        self.store.prepare(PARTITIONS, 1)
         self.restart()
 
     def restart(self) -> None:

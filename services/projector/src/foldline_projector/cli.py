@@ -65,16 +65,21 @@ def projector() -> None:
 
 @projector.command("run")
 @click.argument("name")
-@generation_option
-def run_(name: str, generation: int) -> None:
+@click.option(
+    "--generation",
+    type=click.IntRange(min=1),
+    help="Pin this process to one generation; by default it follows all that its code may write.",
+)
+def run_(name: str, generation: int | None) -> None:
     """Run the projector of one projection until it is told to stop."""
-    from foldline_projector.main import NotStarted, run
-    from foldline_projector.stores.port import FoldVersionMismatch
+    from foldline_projector.engine.generations import FoldVersionMismatch, NoSuchGeneration
+    from foldline_projector.fleet import NotStarted
+    from foldline_projector.main import run
 
     with _one_line_errors():
         try:
             run(_projection(name), generation, os.environ)
-        except (NotStarted, FoldVersionMismatch) as error:
+        except (NotStarted, FoldVersionMismatch, NoSuchGeneration) as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -6,7 +6,7 @@ trying again cannot help).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -17,6 +17,27 @@ from foldline_projector.stores.port import Body
 ENTRY_POINT_GROUP = "foldline.projections"
 
 Evolve = Callable[[Body | None, Event], Body]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What a fold version changed, as its author declares it: a verification does not take these
+    differences from the version before for faults.
+    """
+
+    #: Paths into the primary body, such as `items.lineTotal`, or `reference.name`; each covers what
+    #: lies below it.
+    fields: tuple[str, ...] = ()
+    #: Documents have other keys than before, so that nothing can be compared key by key.
+    keys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An invariant: a field of money in the primary body, added up by another field."""
+
+    field: str
+    per: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +53,16 @@ class Projection:
     evolve_reference: Evolve | None = None
     #: Elasticsearch mappings and settings of the document index, when the store needs them.
     index: Mapping[str, object] | None = None
+    #: What each fold version changed, by version; see `Changes`.
+    changes: Mapping[int, Changes] = field(default_factory=dict)
+    #: Sums that two generations must agree on.
+    sums: tuple[Sum, ...] = ()
+
+    def changes_since(self, fold_version: int) -> Changes:
+        """All that changed after a fold version."""
+        later = [each for version, each in self.changes.items() if version > fold_version]
+        fields = {path for each in later for path in each.fields}
+        return Changes(fields=tuple(sorted(fields)), keys=any(each.keys for each in later))
 
 
 @cache

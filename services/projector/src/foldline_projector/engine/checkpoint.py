@@ -20,9 +20,9 @@ from foldline_projector.engine.crash import reach
 from foldline_projector.stores.port import (
     Batch,
     Document,
+    DocumentStore,
     Move,
     Reference,
-    Store,
     TopicPartition,
 )
 
@@ -39,7 +39,7 @@ class Committed:
 
 
 def commit(
-    store: Store,
+    store: DocumentStore,
     outcome: Outcome,
     moves: Mapping[TopicPartition, Move],
     link: str | None,
@@ -71,7 +71,7 @@ def commit(
 
 
 def _commit_at_once(
-    store: Store, outcome: Outcome, moves: Mapping[TopicPartition, Move]
+    store: DocumentStore, outcome: Outcome, moves: Mapping[TopicPartition, Move]
 ) -> Committed:
     batch = _last_batch(outcome, moves)
     reach("before_save")
@@ -94,7 +94,7 @@ def _last_batch(outcome: Outcome, moves: Mapping[TopicPartition, Move]) -> Batch
     )
 
 
-def _look_up(store: Store, outcome: Outcome, link: str | None) -> dict[str, Reference]:
+def _look_up(store: DocumentStore, outcome: Outcome, link: str | None) -> dict[str, Reference]:
     """The reference that each looked-up document names, where it is known."""
     links = {
         key: document.primary.body[link]
@@ -107,7 +107,7 @@ def _look_up(store: Store, outcome: Outcome, link: str | None) -> dict[str, Refe
     return {key: references[name] for key, name in links.items() if name in references}
 
 
-def _fan_out(store: Store, reference: Reference, limit: int) -> Reference:
+def _fan_out(store: DocumentStore, reference: Reference, limit: int) -> Reference:
     while store.patch_references(reference, limit):
         pass
     return replace(reference, fanned_out_version=reference.section.version)

@@ -10,7 +10,8 @@ partition is dropped when the poll that revoked it returns.
 
 Failure: Kafka being away ends nothing, the poll is repeated. After `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
 paused; polling goes on, which keeps the membership, until positions could be loaded again. A fenced
-member waits longer than a session timeout, so that the other owner settles. Offsets are committed to
+member waits longer than a session timeout, so that the other owner settles. While a flip's barrier
+holds the generation (see `barrier`), records beyond its limits are left for later. Offsets are committed to
 Kafka when nothing happens too, because the answer is the only sign of a twin: a process that joined
 under the same name. An offset that is no longer in the topic, and anything unknown, ends the process.
 """
@@ -32,9 +33,10 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 from kafka.structs import TopicPartition as KafkaPartition
 
+from foldline_projector.engine.barrier import Barrier
 from foldline_projector.engine.crash import reach
 from foldline_projector.engine.engine import Engine
-from foldline_projector.engine.metrics import Metrics
+from foldline_projector.engine.metrics import GenerationMetrics
 from foldline_projector.engine.watermark_reader import WatermarkReader
 from foldline_projector.engine.watermarks import Watermarks
 from foldline_projector.stores.port import Fenced, Position, RetryLater, TopicPartition
@@ -71,7 +73,8 @@ class Parts:
     consumer: Any
     watermarks: Watermarks
     reader: WatermarkReader
-    metrics: Metrics
+    barrier: Barrier
+    metrics: GenerationMetrics
     session_timeout: float
 
 
@@ -109,6 +112,9 @@ class Loop:
         self._consumer = parts.consumer
         self._watermarks = parts.watermarks
         self._reader = parts.reader
+        self._barrier = parts.barrier
+        #: Partitions that are paused because they stand at the barrier's limit.
+        self._standing: set[TopicPartition] = set()
         self.metrics = parts.metrics
         self._session_timeout = parts.session_timeout
         self._assignment = _Assignment(parts.consumer)
@@ -119,11 +125,6 @@ class Loop:
         self._starts: dict[TopicPartition, int] = {}
         self._mark_at = 0.0
         self._commit_at = 0.0
-
-    def partition_counts(self) -> dict[str, int]:
-        """Partitions of each topic that the projection consumes; 0 while it does not exist."""
-        topics = self.engine.projection.read_model.topics
-        return {topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in topics}
 
     @property
     def is_ready(self) -> bool:
@@ -151,8 +152,11 @@ class Loop:
             if self._unsettled and monotonic() >= self._settle_at:
                 self._settle()
             batch = {at: records for at, records in polled.items() if self._is_settled(at)}
+            batch = self._within_limits(batch)
             if batch:
                 self._process(batch)
+            self._barrier.follow(self._offsets())
+            self._go_on()
             self._mark()
             self._commit_when_idle()
         except RetryLater as verdict:
@@ -164,13 +168,15 @@ class Loop:
             self._commit_known()
             self._forget(delay)
         if polled:
-            self.metrics.busy(monotonic() - started)
+            self.metrics.add_busy(monotonic() - started)
         self.metrics.show(self.engine.positions, self.engine.parked_aggregates)
 
     def _poll(self) -> dict[TopicPartition, list[Any]]:
         try:
             with self.metrics.step("fetch"):
-                timeout = WAITING_POLL_MS if self._unsettled else POLL_MS
+                timeout = POLL_MS
+                if self._unsettled or self._barrier.is_held:
+                    timeout = WAITING_POLL_MS
                 polled = self._consumer.poll(timeout_ms=timeout)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             raise RetentionGap(
@@ -185,6 +191,40 @@ class Loop:
             return {}
         return {TopicPartition(*at): records for at, records in polled.items()}
 
+    def _offsets(self) -> dict[TopicPartition, int]:
+        """Where each settled partition stands."""
+        return {
+            at: self._starts[at] if position is None else position.offset
+            for at, position in self.engine.positions.items()
+            if at not in self._unsettled
+        }
+
+    def _within_limits(
+        self, batch: dict[TopicPartition, list[Any]]
+    ) -> dict[TopicPartition, list[Any]]:
+        """The part of a batch that the barrier lets pass; the rest is read again when it may."""
+        if not self._barrier.is_held:
+            return batch
+        passed: dict[TopicPartition, list[Any]] = {}
+        for at, records in batch.items():
+            limit = self._barrier.limit(at)
+            within = [record for record in records if limit is None or record.offset < limit]
+            if len(within) < len(records):
+                self._consumer.seek(KafkaPartition(*at), records[len(within)].offset)
+                self._consumer.pause(KafkaPartition(*at))
+                self._standing.add(at)
+            if within:
+                passed[at] = within
+        return passed
+
+    def _go_on(self) -> None:
+        """Reads on where the barrier's limit has moved or is gone."""
+        for at, offset in self._offsets().items():
+            limit = self._barrier.limit(at)
+            if at in self._standing and (limit is None or offset < limit):
+                self._standing.discard(at)
+                self._consumer.resume(KafkaPartition(*at))
+
     def _is_settled(self, at: TopicPartition) -> bool:
         return at in self.engine.positions and at not in self._unsettled
 
@@ -194,6 +234,7 @@ class Loop:
             log.info("revoked", partitions=_names(revoked))
             self.engine.revoke(revoked)
             self._unsettled -= revoked
+            self._standing -= revoked
             self._assignment.revoked = set()
         if assigned:
             log.info("assigned", partitions=_names(assigned))
@@ -209,6 +250,7 @@ class Loop:
             offset = beginnings[at] if position is None else position.offset
             self._consumer.seek(KafkaPartition(*at), offset)
         self._consumer.resume(*(KafkaPartition(*at) for at in loaded))
+        self._standing -= loaded.keys()
         self._unsettled.clear()
         log.info("settled", partitions=_names(loaded))
 
@@ -254,7 +296,7 @@ class Loop:
 
     def _mark(self) -> None:
         """Records passed watermarks of partitions that stand still, now and then."""
-        if monotonic() < self._mark_at or self._unsettled:
+        if monotonic() < self._mark_at or self._unsettled or self._barrier.is_final:
             return
         self._mark_at = monotonic() + MARK_SECONDS
         known = {

@@ -15,6 +15,15 @@ Point = Literal[
     "before_moves",
     "after_save",
     "before_kafka_commit",
+    "before_fill",
+    "after_fill",
+    "after_flush",
+    "after_record",
+    "after_load",
+    "after_complete",
+    "before_flip",
+    "after_flip",
+    "after_drop",
 ]
 POINTS: tuple[str, ...] = get_args(Point)
 

@@ -22,10 +22,10 @@ from foldline_projector.projection import Projection
 from foldline_projector.stores.port import (
     Batch,
     Document,
+    DocumentStore,
     Move,
     Position,
     Reference,
-    Store,
     TopicPartition,
 )
 
@@ -44,7 +44,7 @@ class Engine:
     """One projection generation on one store."""
 
     def __init__(
-        self, projection: Projection, store: Store, observer: Observer, cache_limit: int
+        self, projection: Projection, store: DocumentStore, observer: Observer, cache_limit: int
     ) -> None:
         self.projection = projection
         self.store = store
@@ -54,10 +54,6 @@ class Engine:
         self._waiting: dict[AggregateKey, list[Waiting]] = {}
         #: Positions of the partitions that were loaded; None where the store has no row yet.
         self.positions: dict[TopicPartition, Position | None] = {}
-
-    def prepare(self, partitions: Mapping[str, int]) -> None:
-        """Prepares the store for topics with so many partitions. Raises FoldVersionMismatch."""
-        self.store.prepare(partitions, self.projection.fold_version)
 
     @property
     def parked_aggregates(self) -> int:

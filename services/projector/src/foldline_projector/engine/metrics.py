@@ -22,48 +22,71 @@ from foldline_projector.stores.port import Position, TopicPartition
 STEPS = ("fetch", "decode", "load", "fold", "save", "commit")
 OUTCOMES = ("applied", "duplicate", "gap", "parked")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-_LABELS = ("projection", "generation", "topic", "partition")
+_OWNER = ("projection", "generation")
+_LABELS = (*_OWNER, "topic", "partition")
 
 
 class Metrics:
-    """The metrics of one projection generation, in a registry of their own."""
+    """The metrics of one process, in a registry of their own, for all generations that it folds."""
 
-    def __init__(
-        self, projection: str, generation: int, now: Callable[[], datetime | None]
-    ) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._names = (projection, str(generation))
-        self._now = now
-        self._positions: dict[TopicPartition, Position | None] = {}
-        self._busy = self._counter("busy_seconds", "Seconds spent on batches.")
-        self._events = Counter(
-            "foldline_projection_events",
-            "Events by what became of them.",
-            ("projection", "outcome"),
-            registry=self.registry,
-        )
-        for outcome in OUTCOMES:
-            self._events.labels(projection, outcome)
-        seconds = Histogram(
+        self.busy = self._counter("busy_seconds", "Seconds spent on batches.")
+        self.events = self._counter("events", "Events by what became of them.", "outcome")
+        self.seconds = Histogram(
             "foldline_projection_batch_seconds",
             "Seconds of a batch by step.",
-            ("projection", "step"),
+            (*_OWNER, "step"),
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self._steps = {step: seconds.labels(projection, step) for step in STEPS}
-        self._parked = Gauge(
+        self.parked = Gauge(
             "foldline_projection_parked_aggregates",
             "Aggregates that wait because an event of theirs cannot be applied.",
-            ("projection",),
+            _OWNER,
             registry=self.registry,
-        ).labels(projection)
+        )
+        self.generations: list[GenerationMetrics] = []
         self.registry.register(self)
 
-    def _counter(self, name: str, text: str) -> Counter:
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(
-            f"foldline_projection_{name}", text, ("projection",), registry=self.registry
-        ).labels(self._names[0])
+            f"foldline_projection_{name}", text, (*_OWNER, *labels), registry=self.registry
+        )
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Lag and positions of every generation, computed now."""
+        families = {
+            "lag_records": _family("lag_records", "Events that are not applied yet."),
+            "lag_seconds": _family(
+                "lag_seconds", "Age of the oldest event that is not applied yet."
+            ),
+            "position": _family("position", "Next offset to apply."),
+        }
+        for generation in list(self.generations):
+            generation.add_to(families)
+        return families.values()
+
+
+class GenerationMetrics:
+    """The metrics of one projection generation."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        projection: str,
+        generation: int,
+        now: Callable[[], datetime | None],
+    ) -> None:
+        self._metrics = metrics
+        self._owner = (projection, str(generation))
+        self._now = now
+        self._positions: dict[TopicPartition, Position | None] = {}
+        self._busy = metrics.busy.labels(*self._owner)
+        self._events = {each: metrics.events.labels(*self._owner, each) for each in OUTCOMES}
+        self._steps = {step: metrics.seconds.labels(*self._owner, step) for step in STEPS}
+        self._parked = metrics.parked.labels(*self._owner)
+        metrics.generations.append(self)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -77,9 +100,9 @@ class Metrics:
     def count(self, outcome: Mapping[Any, int]) -> None:
         """Counts the events of a committed batch."""
         for name, number in outcome.items():
-            self._events.labels(self._names[0], name).inc(number)
+            self._events[name].inc(number)
 
-    def busy(self, seconds: float) -> None:
+    def add_busy(self, seconds: float) -> None:
         """Adds time that was spent on a batch."""
         self._busy.inc(seconds)
 
@@ -89,19 +112,19 @@ class Metrics:
             self._positions = dict(positions)
         self._parked.set(parked)
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Lag and positions, computed now."""
-        records = _family("lag_records", "Events that are not applied yet.")
-        seconds = _family("lag_seconds", "Age of the oldest event that is not applied yet.")
-        offsets = _family("position", "Next offset to apply.")
+    def close(self) -> None:
+        """Ends lag and positions of a generation that is not followed any more."""
+        self._metrics.generations.remove(self)
+
+    def add_to(self, families: Mapping[str, GaugeMetricFamily]) -> None:
+        """Adds lag and positions, computed now."""
         now = self._now() or datetime.now(UTC)
         for at, position in self._positions.items():
-            labels = (*self._names, at.topic, str(at.partition))
+            labels = (*self._owner, at.topic, str(at.partition))
             known = position or Position(offset=0, end=0)
-            records.add_metric(labels, max(known.end - known.offset, 0))
-            seconds.add_metric(labels, _age(now, known.oldest_recorded_at))
-            offsets.add_metric(labels, known.offset)
-        return (records, seconds, offsets)
+            families["lag_records"].add_metric(labels, max(known.end - known.offset, 0))
+            families["lag_seconds"].add_metric(labels, _age(now, known.oldest_recorded_at))
+            families["position"].add_metric(labels, known.offset)
 
 
 def _family(name: str, text: str) -> GaugeMetricFamily:

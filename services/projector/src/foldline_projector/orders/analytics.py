@@ -23,6 +23,7 @@ from foldline_contracts.orders.events import (
 )
 from foldline_contracts.orders.readmodels import ORDER_ANALYTICS
 from foldline_projector.orders.shared import (
+    TOTALS,
     OrderEvent,
     require,
     require_none,
@@ -89,4 +90,4 @@ def _totals(lines: Body) -> Body:
     return {"lines": fields["lines"], "total": fields["total"]}
 
 
-PROJECTION = Projection(read_model=ORDER_ANALYTICS, fold_version=1, evolve=evolve)
+PROJECTION = Projection(read_model=ORDER_ANALYTICS, fold_version=1, evolve=evolve, sums=(TOTALS,))

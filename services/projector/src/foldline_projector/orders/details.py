@@ -22,6 +22,7 @@ from foldline_contracts.orders.events import (
 )
 from foldline_contracts.orders.readmodels import ORDER_DETAILS
 from foldline_projector.orders.shared import (
+    TOTALS,
     OrderEvent,
     customer_identity,
     lines_of,
@@ -105,4 +106,5 @@ PROJECTION = Projection(
     fold_version=1,
     evolve=evolve,
     evolve_reference=customer_identity,
+    sums=(TOTALS,),
 )

@@ -22,6 +22,7 @@ from foldline_contracts.orders.events import (
 from foldline_contracts.orders.readmodels import ORDER_SEARCH
 from foldline_projector.orders.search_index import INDEX
 from foldline_projector.orders.shared import (
+    TOTALS,
     OrderEvent,
     customer_name,
     lines_of,
@@ -76,4 +77,5 @@ PROJECTION = Projection(
     evolve=evolve,
     evolve_reference=customer_name,
     index=INDEX,
+    sums=(TOTALS,),
 )

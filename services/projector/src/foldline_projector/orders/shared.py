@@ -25,6 +25,7 @@ from foldline_contracts.orders.events import (
     PaymentReceived,
     ShippingAddressSet,
 )
+from foldline_projector.projection import Sum
 from foldline_projector.stores.port import Body
 
 OrderEvent: TypeAlias = (
@@ -41,6 +42,9 @@ OrderEvent: TypeAlias = (
 )
 CustomerEvent: TypeAlias = CustomerRegistered | CustomerRenamed
 Line: TypeAlias = dict[str, Any]
+
+#: What all orders of a currency come to: every read model of orders must agree on it.
+TOTALS = Sum("total", per="currency")
 
 
 class NoSuchOrder(ValueError):

@@ -21,6 +21,7 @@ from foldline_contracts.orders.events import (
 )
 from foldline_contracts.orders.readmodels import ORDER_SUMMARIES
 from foldline_projector.orders.shared import (
+    TOTALS,
     OrderEvent,
     customer_name,
     opened,
@@ -71,4 +72,5 @@ PROJECTION = Projection(
     fold_version=1,
     evolve=evolve,
     evolve_reference=customer_name,
+    sums=(TOTALS,),
 )

@@ -145,7 +145,31 @@ class Size:
     bytes: int
 
 
-class Store(Protocol):
+class DocumentStore(Protocol):
+    """What folding needs of a store: documents, positions and parked records of one generation."""
+
+    def load(self, keys: Collection[str]) -> dict[str, Document]:
+        """The stored documents among `keys`, read from the primary, not from a stale replica."""
+
+    def load_references(self, keys: Collection[str]) -> dict[str, Reference]:
+        """The stored reference sources among `keys`."""
+
+    def save(self, batch: Batch) -> None:
+        """Writes a batch as the module's promises say. Raises Fenced or RetryLater."""
+
+    def patch_references(self, reference: Reference, limit: int) -> int:
+        """Writes the section of `reference` into at most `limit` documents that name it and carry
+        an older version or none. Returns how many were patched; 0 means that none is left.
+        """
+
+    def positions(self) -> dict[TopicPartition, Position]:
+        """All positions of this generation."""
+
+    def parked(self, partitions: Iterable[TopicPartition]) -> list[ParkedRecord]:
+        """The parked records of these partitions, by offset."""
+
+
+class Store(DocumentStore, Protocol):
     """One projection generation in one store, and the state records of its projection."""
 
     def prepare(self) -> None:
@@ -166,15 +190,6 @@ class Store(Protocol):
         """Writes a record with revision `expected + 1` if the stored one has revision `expected`,
         0 meaning that there is none. False when another writer was first; then nothing is written.
         """
-
-    def load(self, keys: Collection[str]) -> dict[str, Document]:
-        """The stored documents among `keys`, read from the primary, not from a stale replica."""
-
-    def load_references(self, keys: Collection[str]) -> dict[str, Reference]:
-        """The stored reference sources among `keys`."""
-
-    def save(self, batch: Batch) -> None:
-        """Writes a batch as the module's promises say. Raises Fenced or RetryLater."""
 
     def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
         """Writes many documents of a generation that is being built, each only if newer, fast
@@ -199,17 +214,6 @@ class Store(Protocol):
         """Removes the generation's objects, positions and parked records, not its state record.
         Idempotent.
         """
-
-    def patch_references(self, reference: Reference, limit: int) -> int:
-        """Writes the section of `reference` into at most `limit` documents that name it and carry
-        an older version or none. Returns how many were patched; 0 means that none is left.
-        """
-
-    def positions(self) -> dict[TopicPartition, Position]:
-        """All positions of this generation."""
-
-    def parked(self, partitions: Iterable[TopicPartition]) -> list[ParkedRecord]:
-        """The parked records of these partitions, by offset."""
 
     def close(self) -> None:
         """Releases connections."""
