@@ -90,7 +90,8 @@ class Domain:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: own-{self.id}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(ENTRY_POINTS.format(id=self.id))
-        (folder / f"own_{self.id}.py").write_text(MODULE.format(id=self.id))
+        self._module = folder / f"own_{self.id}.py"
+        self._module.write_text(MODULE.format(id=self.id))
         self._kafka = os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]
         self._create_topics()
         self.connect()
@@ -113,6 +114,10 @@ class Domain:
 
     def admin(self) -> Any:
         return KafkaAdminClient(bootstrap_servers=self._kafka)
+
+    def amend(self, code: str) -> None:
+        """Code that every process started from now on runs when it loads the domain."""
+        self._module.write_text(self._module.read_text() + code)
 
     def environ(self, more: Mapping[str, str]) -> dict[str, str]:
         return {

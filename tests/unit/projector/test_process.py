@@ -109,6 +109,8 @@ def test_an_error_is_one_line() -> None:
 def test_a_crash_plan_names_a_known_point() -> None:
     with pytest.raises(ValueError, match="must be one of"):
         crash.arm("somewhere")
+    with pytest.raises(ValueError, match="0 is not a number of times"):
+        crash.arm("before_save:0")
     crash.reach("before_save")
 
 

@@ -35,7 +35,10 @@ def arm(plan: str) -> None:
     point, _, count = plan.partition(":")
     if point not in POINTS:
         raise ValueError(f"must be one of {', '.join(POINTS)}, then :n")
-    _armed[point] = int(count or 1)
+    nth = int(count or 1)
+    if nth < 1:
+        raise ValueError(f"{count} is not a number of times")
+    _armed[point] = nth
 
 
 def reach(point: Point) -> None:
@@ -43,5 +46,5 @@ def reach(point: Point) -> None:
     if not _armed or point not in _armed:
         return
     _armed[point] -= 1
-    if _armed[point] <= 0:
+    if _armed[point] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
