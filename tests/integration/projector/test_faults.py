@@ -13,7 +13,7 @@ from support.order_events import LIFE, customer, numbered
 from foldline_contracts.codec import Event
 from foldline_local.testing import RunningStack
 from foldline_projector.engine.consumer import _Assignment
-from foldline_projector.engine.crash import POINTS
+from foldline_projector.engine.crash import COMMIT_POINTS
 from foldline_projector.engine.kafka import group_consumer
 
 pytestmark = pytest.mark.integration
@@ -32,7 +32,7 @@ def everything() -> list[Event]:
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", COMMIT_POINTS)
 def test_a_kill_at_any_point_of_a_commit_is_repeated_to_the_same_end(
     domain: Domain, point: str, nth: int
 ) -> None:

@@ -8,24 +8,29 @@ import os
 import signal
 from typing import Literal, get_args
 
-Point = Literal[
+CommitPoint = Literal[
     "before_save",
     "after_documents",
     "after_references",
     "before_moves",
     "after_save",
     "before_kafka_commit",
+]
+RebuildPoint = Literal[
+    "after_record",
     "before_fill",
     "after_fill",
     "after_flush",
-    "after_record",
     "after_load",
     "after_complete",
     "before_flip",
     "after_flip",
     "after_drop",
 ]
-POINTS: tuple[str, ...] = get_args(Point)
+Point = CommitPoint | RebuildPoint
+COMMIT_POINTS: tuple[str, ...] = get_args(CommitPoint)
+REBUILD_POINTS: tuple[str, ...] = get_args(RebuildPoint)
+POINTS = (*COMMIT_POINTS, *REBUILD_POINTS)
 
 _armed: dict[str, int] = {}
 

@@ -8,7 +8,6 @@ wrong call. A command that was interrupted is typed again.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from kafka.errors import KafkaError
 from foldline_contracts.config import Environment
 from foldline_projector.command_line import one_line_errors, the_projection
 from foldline_projector.config import kafka_settings, store_url
+from foldline_projector.engine import crash
 from foldline_projector.engine.generations import (
     FoldVersionMismatch,
     Generation,
@@ -73,6 +73,8 @@ force_option = click.option(
 def _context(name: str) -> Iterator[Context]:
     projection = the_projection(name)
     with one_line_errors():
+        if (plan := Environment(os.environ).text("CRASH_AT")) is not None:
+            crash.arm(plan)
         url = store_url(os.environ, projection.read_model.store)
         context = Context(projection, url, kafka_settings(os.environ))
         try:
@@ -107,18 +109,14 @@ def plan(name: str, parallelism: int, accept_retention_gap: bool, output: Output
 
 
 def _show_plan(made: Plan, output: Output) -> None:
-    rows = [asdict(each) for each in made.partitions]
-    summary = {
-        name: value
-        for name, value in (*asdict(made).items(), ("events", made.events))
-        if name != "partitions"
-    }
     if output.form == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({**summary, "partitions": rows})))
+        click.echo(msgspec.json.format(msgspec.json.encode(made)))
         return
-    output.show([{"what": name, "value": value} for name, value in summary.items()])
+    rows = msgspec.to_builtins(made)
+    partitions = rows.pop("partitions")
+    output.show([{"what": name, "value": value} for name, value in rows.items()])
     click.echo()
-    output.show(rows)
+    output.show(partitions)
 
 
 @rebuild.command("start")

@@ -6,10 +6,10 @@ Reads only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import msgspec
 from kafka import KafkaAdminClient
 from kafka import TopicPartition as KafkaPartition
 
@@ -28,8 +28,7 @@ SAMPLE = 2_000
 POLL_MS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionPlan:
+class PartitionPlan(msgspec.Struct, frozen=True, rename="camel"):
     """One partition of the log."""
 
     partition: str
@@ -41,8 +40,7 @@ class PartitionPlan:
     minutes: float | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What a rebuild would do."""
 
     projection: str
@@ -56,6 +54,8 @@ class Plan:
     #: What the live generation takes, which the new one will need beside it; index builds need more
     #: for a while.
     disk_bytes: int
+    #: All events that would be read.
+    events: int
     partitions: tuple[PartitionPlan, ...]
     #: Events a second of one process, and what that rests on.
     rate_per_second: float | None
@@ -68,11 +68,6 @@ class Plan:
     schema_changes: tuple[str, ...]
     #: Fields that the fold declares to change, and whether keys do.
     declared_changes: tuple[str, ...]
-
-    @property
-    def events(self) -> int:
-        """All events that would be read."""
-        return sum(each.events for each in self.partitions)
 
 
 def plan(context: Context, log: Log, parallelism: int) -> Plan:
@@ -93,6 +88,7 @@ def plan(context: Context, log: Log, parallelism: int) -> Plan:
         fold_version=context.projection.fold_version,
         documents=size.documents,
         disk_bytes=size.bytes,
+        events=sum(each.events for each in partitions),
         partitions=partitions,
         rate_per_second=rate,
         rate_basis=basis,
