@@ -23,6 +23,10 @@ from foldline_projector.stores.port import Document, Store, TopicPartition
 from foldline_projector.stores.registry import open_store
 
 
+#: `foldline verify NAME` is about the live generation, `foldline rebuild verify NAME` about the new one.
+LIVE = {"verify-live": ("verify",)}
+
+
 class RebuiltDomain(Domain):
     """A domain whose generations are looked at through the store port, whatever the store."""
 
@@ -91,11 +95,7 @@ class RebuiltDomain(Domain):
     def foldline(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """A command about this read model."""
         first, *rest = words
-        named = (
-            ["verify", self.name, *rest]
-            if first == "verify"
-            else ["rebuild", first, self.name, *rest]
-        )
+        named = [*LIVE.get(first, ("rebuild", first)), self.name, *rest]
         return self.command(*named, **more)
 
     def done(self, *words: str, **more: str) -> Any:

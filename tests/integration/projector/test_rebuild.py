@@ -102,7 +102,7 @@ def test_a_rebuild_that_is_killed_ten_times_ends_the_same(any_store: RebuiltDoma
     assert [each.number for each in domain.registry.generations()] == [1, 2]
     assert domain.documents_of(2) == domain.documents_of(1)
     assert domain.store(2).parked(domain.ends()) == []
-    domain.done("verify")
+    domain.done("verify-live")
 
 
 @pytest.mark.parametrize("point", ["before_flip", "after_flip"])
@@ -149,9 +149,9 @@ def test_a_difference_in_one_document_is_named_and_refuses_the_flip(domain: Rebu
     eventually(lambda: domain.is_caught_up(2), within=60)
     key = sorted(domain.documents_of(2))[7]
     damage(domain, 2, key)
-    answer = domain.foldline("verify", "--output", "json")
+    answer = domain.foldline("verify-live", "--output", "json")
     assert answer.returncode == 0  # the live generation is what its events say
-    answer = domain.command("rebuild", "verify", domain.name, "--output", "json")
+    answer = domain.foldline("verify", "--output", "json")
     assert answer.returncode == 1
     found = json.loads(answer.stdout)
     assert [(each["key"], each["fields"]) for each in found["differences"]] == [(key, ["total"])]
@@ -164,9 +164,9 @@ def test_a_live_document_that_somebody_changed_is_found(domain: RebuiltDomain) -
     domain.produce(everything())
     domain.live()
     key = sorted(domain.documents_of(1))[3]
-    domain.done("verify")
+    domain.done("verify-live")
     damage(domain, 1, key)
-    answer = domain.foldline("verify", "--output", "json")
+    answer = domain.foldline("verify-live", "--output", "json")
     assert answer.returncode == 1
     found = json.loads(answer.stdout)
     assert [(each["key"], each["fields"]) for each in found["differences"]] == [(key, ["total"])]
@@ -179,7 +179,7 @@ def test_a_live_document_that_is_missing_or_too_many_is_found(domain: RebuiltDom
     domain.query(f"DELETE FROM own_{domain.id}_g1 WHERE key = %s", key)
     stray = domain.documents_of(1).popitem()[1]
     domain.store(1).save(Batch(documents=[Document("stray", 0, stray.primary)]))
-    answer = domain.foldline("verify", "--settle-seconds", "1", "--output", "json")
+    answer = domain.foldline("verify-live", "--settle-seconds", "1", "--output", "json")
     assert answer.returncode == 1
     found = {each["key"]: each["fields"] for each in json.loads(answer.stdout)["differences"]}
     assert found == {key: ["missing"], "stray": ["unexpected"]}
@@ -373,7 +373,7 @@ def test_a_field_whose_meaning_changed(domain: RebuiltDomain) -> None:
 
 def test_a_change_that_is_not_declared_refuses_the_flip(domain: RebuiltDomain) -> None:
     side_by_side(domain, UNDECLARED)
-    answer = domain.command("rebuild", "verify", domain.name, "--output", "json")
+    answer = domain.foldline("verify", "--output", "json")
     assert answer.returncode == 1
     found = json.loads(answer.stdout)
     assert found["different"] == len(domain.documents_of(1))
