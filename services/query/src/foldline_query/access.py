@@ -1,7 +1,7 @@
 """One read model as a request meets it: wait for the tokens, then look at the state, then read.
 
-`open` fixes the order that freshness rests on. The pointer is read once; the wait, if any, is
-over; the state (positions, parked aggregates, the store's clock) is observed *before* the caller
+`open` fixes the order that freshness rests on. The generation is read once, the pointer's or the
+one that the request names; the wait, if any, is over; the state (positions, parked aggregates, the store's clock) is observed *before* the caller
 reads data from the generation that it is handed. So the data is at least as fresh as is said.
 """
 
@@ -16,11 +16,10 @@ from foldline_query import metrics
 from foldline_query.freshness import PARKED, TOKEN, Freshness, Observation, Partition, judge
 from foldline_query.problems import NOT_CAUGHT_UP, RETRY_SECONDS, Problem
 from foldline_query.readers.port import Aggregate, Generation, Reader
-from foldline_query.tokens.reading import Consistency
+from foldline_query.tokens.reading import GENERATION, Consistency
 from foldline_query.tokens.waiting import Verdict, Waiter
 
 AS_OF = "Foldline-As-Of"
-GENERATION = "Foldline-Generation"
 STALE = "Foldline-Stale"
 
 
@@ -105,9 +104,11 @@ class Access:
 
     def _wait(self, consistency: Consistency) -> Verdict:
         if not consistency.tokens:
-            return Verdict(self.reader.generation())
+            return Verdict(self.reader.generation(consistency.generation))
         started = time.monotonic()
-        verdict = self._waiter.wait(consistency.tokens, consistency.preferences.wait)
+        verdict = self._waiter.wait(
+            consistency.tokens, consistency.preferences.wait, consistency.generation
+        )
         outcome = "parked" if verdict.parked else "timeout" if verdict.unmet else "met"
         seconds = time.monotonic() - started
         metrics.WAIT_SECONDS.labels(self.model.name, outcome).observe(seconds)
