@@ -16,6 +16,7 @@ from foldline_query import metrics
 from foldline_query.freshness import PARKED, TOKEN, Freshness, Observation, Partition, judge
 from foldline_query.problems import NOT_CAUGHT_UP, RETRY_SECONDS, Problem
 from foldline_query.readers.port import Aggregate, Generation, Reader
+from foldline_query.reads import Reads
 from foldline_query.tokens.reading import GENERATION, Consistency
 from foldline_query.tokens.waiting import Verdict, Waiter
 
@@ -32,6 +33,8 @@ class View:
     observation: Observation
     verdict: Verdict
     stale_after: float
+    #: Where a successful read is remembered; None when the request named its generation.
+    reads: Reads | None = None
 
     def freshness(
         self,
@@ -77,8 +80,9 @@ def headers(freshness: Freshness, generation: str) -> dict[str, str]:
 class Access:
     """The way to one read model."""
 
-    def __init__(self, reader: Reader, waiter: Waiter, stale_after: float) -> None:
+    def __init__(self, reader: Reader, waiter: Waiter, stale_after: float, reads: Reads) -> None:
         self.reader = reader
+        self.reads = reads
         self._waiter = waiter
         self._stale_after = stale_after
 
@@ -90,8 +94,10 @@ class Access:
     def open(self, consistency: Consistency) -> View:
         """Waits as asked, then observes. Raises Problem 504 unless stale answers are welcome."""
         verdict = self._wait(consistency)
-        observation = self.reader.observe(verdict.generation)
-        view = View(self.model, verdict.generation, observation, verdict, self._stale_after)
+        generation = verdict.generation
+        observation = self.reader.observe(generation)
+        reads = self.reads if consistency.generation is None else None
+        view = View(self.model, generation, observation, verdict, self._stale_after, reads)
         if verdict.unmet and not consistency.preferences.lenient:
             raise _not_caught_up(view)
         return view

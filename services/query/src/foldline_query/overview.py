@@ -26,7 +26,7 @@ from foldline_query.freshness import (
     least,
     nothing_known,
 )
-from foldline_query.parameters import Parameters, Whole, read
+from foldline_query.parameters import Limit, Parameters, Whole, read
 from foldline_query.problems import bad_parameter, not_found
 from foldline_query.readers.port import NotPrepared, StoreUnavailable
 from foldline_query.services import Services
@@ -48,6 +48,12 @@ class ParkedParameters(Parameters):
     )
 
 
+class ReadsParameters(Parameters):
+    """How many of the latest reads to list."""
+
+    limit: Limit = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One read model's share of an overview."""
@@ -63,7 +69,7 @@ class Part:
 def blueprint(room: Services) -> Blueprint:
     """The routes of this module."""
     routes = Blueprint("overview", __name__)
-    overview_schema.declare(room.api, NoParameters, ParkedParameters)
+    overview_schema.declare(room.api, NoParameters, ReadsParameters, ParkedParameters)
     _projections(routes, room)
     _parked(routes, room)
     return routes
@@ -76,6 +82,13 @@ def _projections(routes: Blueprint, room: Services) -> None:
         read(NoParameters, request.args)
         parts = _everywhere(room, consistency, _state)
         return _answer({"projections": [_projection(part) for part in parts]}, parts)
+
+    @routes.get("/projections/<projection>/reads")
+    def list_reads(projection: str) -> Response:
+        limit = read(ReadsParameters, request.args).limit
+        found = _read_model(room, projection).reads.latest(limit)
+        shown = [{"path": each.path, "at": times.to_text(each.at)} for each in found]
+        return web.plain({"reads": shown})
 
 
 def _parked(routes: Blueprint, room: Services) -> None:

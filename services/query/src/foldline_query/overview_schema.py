@@ -72,13 +72,15 @@ _PROJECTION: dict[str, Json] = {
 }
 
 
-def declare(api: Api, nothing: type[Parameters], parked: type[Parameters]) -> None:
+def declare(
+    api: Api, nothing: type[Parameters], reads: type[Parameters], parked: type[Parameters]
+) -> None:
     """Declares the operations of `overview`."""
-    _declare_projections(api, nothing)
+    _declare_projections(api, nothing, reads)
     _declare_parked(api, parked)
 
 
-def _declare_projections(api: Api, nothing: type[Parameters]) -> None:
+def _declare_projections(api: Api, nothing: type[Parameters], reads: type[Parameters]) -> None:
     api.schema("PartitionState", obj(_PARTITION))
     api.schema("GenerationState", obj(_GENERATION))
     projection = api.schema("Projection", obj(_PROJECTION, optional=("error",)))
@@ -89,6 +91,17 @@ def _declare_projections(api: Api, nothing: type[Parameters]) -> None:
             answer=obj({"projections": array(projection), "freshness": ref("Freshness")}),
             query=nothing,
             of_all=True,
+        ),
+    )
+    api.get(
+        "/projections/{projection}/reads",
+        Operation(
+            summary="The latest distinct reads of a read model that this process served",
+            answer=obj({"reads": array(obj({"path": _TEXT, "at": TIME}))}),
+            query=reads,
+            path={"projection": _TEXT},
+            reads=False,
+            can_miss=True,
         ),
     )
 
