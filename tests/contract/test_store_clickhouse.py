@@ -1,7 +1,7 @@
 """The ClickHouse store keeps the port's promises, on the real engine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +12,6 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from contract.store_contract import (
-    FOLD_VERSION,
     LATER,
     MOMENT,
     ORDERS_0,
@@ -27,6 +26,7 @@ from contract.store_contract import (
     section,
 )
 
+from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
 from foldline_projector.projection import Projection
 from foldline_projector.stores.clickhouse import ClickHouseStore
 from foldline_projector.stores.port import (
@@ -36,6 +36,7 @@ from foldline_projector.stores.port import (
     Move,
     Position,
     RetryLater,
+    Size,
     Store,
     TopicPartition,
 )
@@ -51,7 +52,7 @@ class TestClickHouse(StoreContract):
     def _own_objects(self, _own_read_model: None) -> Iterator[None]:
         yield
         with self.client() as client:
-            for generation in (1, 2):
+            for generation in (1, 2, 7):
                 client.command(f"DROP TABLE IF EXISTS {self.read_model.documents(generation)}")
 
     def make_store(self, generation: int = 1) -> Store:
@@ -102,8 +103,7 @@ class TestClickHouse(StoreContract):
 
     def test_an_acknowledged_insert_is_on_disk(self) -> None:
         self.open()
-        names = [self.read_model.documents(1), "foldline_positions", "foldline_parked"]
-        for name in names:
+        for name in (self.read_model.documents(1), PROJECTIONS, GENERATIONS, POSITIONS, PARKED):
             (row,) = self.rows(f"SHOW CREATE TABLE {name}")
             assert "fsync_after_insert = 1, fsync_part_directory = 1" in str(row)
 
@@ -154,14 +154,14 @@ class TestClickHouse(StoreContract):
         dying = self.open()
         assert isinstance(dying, ClickHouseStore)
         save(dying, move(None, 1))
-        insert = dying._insert
+        insert = dying._database.insert
 
         def killed(table: str, *rest: Any) -> None:
             if table == "foldline_positions":
                 raise KeyboardInterrupt
             insert(table, *rest)
 
-        monkeypatch.setattr(dying, "_insert", killed)
+        monkeypatch.setattr(dying._database, "insert", killed)
         with pytest.raises(KeyboardInterrupt):
             dying.save(batch)
         successor = self.open()
@@ -171,6 +171,83 @@ class TestClickHouse(StoreContract):
         save(successor, batch)
         assert successor.load(["o1"]) == {"o1": numbered("o1", 3)}
         assert successor.positions()[ORDERS_0].offset == 4
+
+    def interrupted(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        before: Callable[[], object],
+        after: Callable[[], object],
+        **extra: tuple[str, object],
+    ) -> ClickHouseStore:
+        """A writer of state records that is held around its first insert, which may say more."""
+        held = self.open()
+        assert isinstance(held, ClickHouseStore)
+        insert = held._database.insert
+
+        def slowly(table: str, columns: Any, rows: Any, settings: Any = None) -> None:
+            monkeypatch.undo()
+            before()
+            columns = {**columns, **{name: kind for name, (kind, _) in extra.items()}}
+            rows = [[*row, *(value for _, value in extra.values())] for row in rows]
+            insert(table, columns, rows, settings)
+            after()
+
+        monkeypatch.setattr(held._database, "insert", slowly)
+        return held
+
+    def test_a_writer_that_is_late_is_told_so_whatever_its_clock_says(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner, won = self.open(), []
+        late = self.interrupted(
+            monkeypatch,
+            before=lambda: won.append(owner.replace(PROJECTIONS, self.pointer(1), 0)),
+            after=lambda: None,
+            written_at=("DateTime64(6, 'UTC')", MOMENT - timedelta(days=9000)),
+        )
+        assert not late.replace(PROJECTIONS, self.pointer(2), 0)
+        assert won == [True]
+        assert owner.records(PROJECTIONS) == [{**self.pointer(1), "revision": 1}]
+
+    def test_a_writer_that_others_have_followed_is_told_that_it_wrote(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other, won = self.open(), []
+        slow = self.interrupted(
+            monkeypatch,
+            before=lambda: None,
+            after=lambda: won.append(other.replace(PROJECTIONS, self.pointer(2), 1)),
+        )
+        assert slow.replace(PROJECTIONS, self.pointer(1), 0)
+        assert won == [True]
+        assert other.records(PROJECTIONS) == [{**self.pointer(2), "revision": 2}]
+
+    def test_a_change_that_a_killed_server_took_and_lost_can_be_made(self) -> None:
+        store = self.open()
+        assert store.replace(PROJECTIONS, self.pointer(1), 0)
+        with self.client() as client:
+            name = self.read_model.name
+            client.command(f"DELETE FROM {PROJECTIONS} WHERE projection = '{name}'")
+        assert store.records(PROJECTIONS) == []
+        assert store.replace(PROJECTIONS, self.pointer(2), 0)
+        assert store.records(PROJECTIONS) == [{**self.pointer(2), "revision": 1}]
+
+    def test_filling_what_a_newer_save_has_written_changes_nothing(self) -> None:
+        owner, loader = self.built(numbered("o1", 1)), self.make_store(2)
+        self._opened.append(loader)
+        save(owner, Batch(documents=[numbered("o1", 9)]))
+        loader.fill([numbered("o1", 4), numbered("o2", 1)], [])
+        with self.client() as client:
+            client.command(f"OPTIMIZE TABLE {self.read_model.documents(2)} FINAL")
+        assert owner.scan(None, None, 10) == [numbered("o1", 9), numbered("o2", 1)]
+        assert owner.size().documents == 2
+
+    def test_a_loader_that_wakes_up_after_the_drop_makes_nothing(self) -> None:
+        loader = self.built(numbered("o1", 1))
+        self.make_store(2).drop()
+        with pytest.raises(DatabaseError):
+            loader.fill([numbered("o2", 1)], [])
+        assert loader.size() == Size(0, 0)
 
     def test_owners_of_other_partitions_do_not_disturb_each_other(self) -> None:
         stores = [self.open() for _ in range(3)]
@@ -225,7 +302,9 @@ def test_a_server_that_is_away_asks_for_patience() -> None:
     projection = Projection(read_model=model, fold_version=1, evolve=lambda *_: {})
     store = ClickHouseStore("http://127.0.0.1:1/foldline_read", projection, 1)
     with pytest.raises(RetryLater):
-        store.prepare({"order-events": 1}, FOLD_VERSION)
+        store.prepare()
+    with pytest.raises(RetryLater):
+        store.create()
     with pytest.raises(RetryLater):
         store.save(Batch(documents=[document("o1", 1)]))
     store.close()

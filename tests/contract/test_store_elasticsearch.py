@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from contract.store_contract import (
-    FOLD_VERSION,
     ORDERS_0,
     ReferenceStoreContract,
     StoreContract,
@@ -20,6 +19,7 @@ from contract.store_contract import (
     name_section,
     numbered,
     parked,
+    reference,
     save,
     section,
 )
@@ -183,6 +183,53 @@ class TestElasticsearchWithReferences(_OnElasticsearch, ReferenceStoreContract):
         save(store, Batch(documents=list(documents.values())))
         assert store.load(documents) == documents
 
+    def test_what_is_filled_is_found_after_completion(self) -> None:
+        store = self.open()
+        store.fill([document("o1", 1), document("o2", 1)], [])
+        assert self.visible() == []
+        store.complete()
+        assert self.visible() == ["o1", "o2"]
+
+    @pytest.mark.parametrize("moment", ["write", "read"])
+    def test_filling_while_newer_is_saved_keeps_the_newer(
+        self, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        owner, loader = self.open(), self.open()
+        assert isinstance(loader, ElasticsearchStore)
+        save(owner, Batch(documents=[numbered("o1", 1)]))
+        step = getattr(loader._own, moment)
+
+        def overtaken(*given: Any) -> Any:
+            monkeypatch.undo()
+            answer = step(*given) if moment == "read" else None
+            save(owner, Batch(documents=[numbered("o1", 9), numbered("o2", 9)]))
+            return answer if moment == "read" else step(*given)
+
+        monkeypatch.setattr(loader._own, moment, overtaken)
+        loader.fill([numbered("o1", 4), numbered("o2", 4), numbered("o3", 4)], [])
+        assert owner.load(["o1", "o3"]) == {"o1": numbered("o1", 9), "o3": numbered("o3", 4)}
+        assert owner.load(["o2"])["o2"].primary == numbered("o2", 9).primary
+
+    def test_a_writer_that_wakes_up_after_the_drop_makes_no_index(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loader, saver = self.open(), self.open()
+        assert isinstance(saver, ElasticsearchStore)
+        monkeypatch.setattr(saver._own, "read", lambda *_: {})
+        self.open().drop()
+        with pytest.raises(Refused):
+            loader.fill([document("o1", 1)], [reference("c1", 1)])
+        with pytest.raises(Refused):
+            saver.save(Batch(documents=[document("o1", 1)]))
+        with connect() as client:
+            assert not client.indices.exists(index=self.read_model.documents(1))
+
+    def test_a_scan_may_be_longer_than_a_page(self) -> None:
+        documents = [numbered(f"o{number:04}", 1) for number in range(2600)]
+        store = self.built(*documents)
+        assert store.scan("o0049", "o2549", 10_000) == documents[50:2550]
+        assert store.scan("o0049", "o2549", 1500) == documents[50:1550]
+
     def test_a_shard_that_is_away_asks_for_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store = self.open()
         assert isinstance(store, ElasticsearchStore)
@@ -218,7 +265,9 @@ def test_a_node_that_is_away_asks_for_patience() -> None:
     projection = Projection(read_model=model, fold_version=1, evolve=lambda *_: {})
     store = ElasticsearchStore("http://127.0.0.1:1", projection, 1)
     with pytest.raises(RetryLater):
-        store.prepare({"order-events": 1}, FOLD_VERSION)
+        store.prepare()
+    with pytest.raises(RetryLater):
+        store.create()
     with pytest.raises(RetryLater):
         store.save(Batch(documents=[document("o1", 1)]))
     store.close()
@@ -261,7 +310,8 @@ class TestOrderSearch:
         projection = Projection(read_model=model, fold_version=1, evolve=lambda *_: {}, index=INDEX)
         self.index = model.documents(1)
         store = ElasticsearchStore(os.environ["FOLDLINE_ELASTICSEARCH_URL"], projection, 1)
-        store.prepare({"order-events": 1, "customer-events": 1}, 1)
+        store.prepare()
+        store.create()
         store.save(
             Batch(
                 documents=[

@@ -14,25 +14,19 @@ A read model with a reference section is refused: two sections with a version ea
 ReplacingMergeTree row.
 """
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import clickhouse_connect
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError
 
-from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
+from foldline_contracts.state import PARKED, POSITIONS
 from foldline_projector.projection import Projection
-from foldline_projector.stores import records
+from foldline_projector.stores import clickhouse_state
+from foldline_projector.stores.clickhouse_client import Database, Row, listed, verdicts
 from foldline_projector.stores.clickhouse_tables import (
-    GENERATION_COLUMNS,
     KINDS,
     PARKED_COLUMNS,
     POSITION_COLUMNS,
-    PROJECTION_COLUMNS,
     RELEASED_COLUMNS,
     document_columns,
     document_table,
@@ -48,73 +42,61 @@ from foldline_projector.stores.port import (
     ParkedRecord,
     Position,
     Reference,
-    RetryLater,
     Section,
+    Size,
+    StateRecord,
+    StateTable,
     TopicPartition,
 )
 
-AWAY_SECONDS = 1.0
-CONNECT_SECONDS = 5
-TIMEOUT_SECONDS = 30
 #: Keys in one statement: a statement must stay under the server's 256 KiB.
 KEYS_AT_ONCE = 2_000
-#: Server errors that pass with time: timeouts, too many queries or parts, memory, network, read-only.
-PATIENCE = frozenset({159, 164, 202, 203, 209, 210, 241, 242, 252, 279, 319, 999})
-Row = Sequence[Any]
+UNKNOWN_TABLE = 60
 
 
 class ClickHouseStore:
     """One projection generation in one ClickHouse database."""
 
     def __init__(self, url: str, projection: Projection, generation: int) -> None:
-        self._projection = projection
         self._model = projection.read_model
         if self._model.reference is not None:
             raise ValueError(f"{self._model.name}: ClickHouse holds no reference sections")
         self._generation = generation
-        self._url = url
-        self._database = unquote(urlsplit(url).path).strip("/").replace("`", "")
-        if not self._database:
-            raise ValueError("the ClickHouse URL must name a database in its path")
+        self._database = Database(url)
+        self._documents = self._model.documents(generation)
         self._columns = document_columns(self._model)
-        self._connected: Any = None
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:
+    def prepare(self) -> None:
         """See the port."""
-        documents = self._table(self._model.documents(self._generation))
-        with _verdicts():
-            for statement in state_tables(self._database):
-                self._client.command(statement)
-            self._client.command(document_table(documents, self._model))
-            self._settle_generation(partitions, fold_version)
-            name = self._model.name
-            if not self._select(PROJECTIONS, PROJECTION_COLUMNS, {"projection": name}):
-                self._insert(PROJECTIONS, PROJECTION_COLUMNS, [(name, self._generation)])
+        with verdicts():
+            for statement in state_tables(self._database.name):
+                self._database.command(statement)
 
-    def _settle_generation(self, partitions: Mapping[str, int], fold_version: int) -> None:
-        """The first row stands against a rival's, so it is read back after writing."""
-        columns = {"fold_version": GENERATION_COLUMNS["fold_version"]}
-        if not self._select(GENERATIONS, columns, self._owner()):
-            row = records.generation_fields(
-                self._projection, self._generation, partitions, fold_version
-            )
-            row["partitions"] = json.dumps(row["partitions"])
-            values = [row[name] for name in GENERATION_COLUMNS]
-            self._insert(GENERATIONS, GENERATION_COLUMNS, [values])
-        stored = self._select(GENERATIONS, columns, self._owner())[0][0]
-        documents = self._model.documents(self._generation)
-        records.require_fold_version(documents, stored, fold_version)
+    def create(self, *, indexed: bool = True) -> None:  # noqa: ARG002
+        """See the port. A table's order is its only index, and costs a load nothing."""
+        with verdicts():
+            table = self._database.table(self._documents)
+            self._database.command(document_table(table, self._model))
+
+    def records(self, table: StateTable) -> list[StateRecord]:
+        """See the port."""
+        with verdicts():
+            return clickhouse_state.records(self._database, table, self._model.name)
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """See the port."""
+        with verdicts():
+            return clickhouse_state.replace(self._database, table, record, expected)
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
         """See the port."""
-        table = self._model.documents(self._generation)
         wanted = list(keys)
-        with _verdicts():
+        with verdicts():
             rows = [
                 row
                 for start in range(0, len(wanted), KEYS_AT_ONCE)
-                for row in self._select(
-                    table, self._columns, {"key": wanted[start : start + KEYS_AT_ONCE]}
+                for row in self._database.select(
+                    self._documents, self._columns, {"key": wanted[start : start + KEYS_AT_ONCE]}
                 )
             ]
         return {row[0]: self._document(row) for row in rows}
@@ -125,17 +107,16 @@ class ClickHouseStore:
 
     def save(self, batch: Batch) -> None:
         """See the port."""
-        if batch.references:
-            raise ValueError(f"{self._model.name}: ClickHouse holds no reference sections")
-        documents = self._model.documents(self._generation)
-        with _verdicts():
+        with verdicts():
             self._check(batch.moves)
-            self._insert(documents, self._columns, [self._row(each) for each in batch.documents])
-            self._insert(PARKED, PARKED_COLUMNS, [self._parking(each) for each in batch.parked])
+            self._write(batch.documents, batch.references)
+            self._database.insert(
+                PARKED, PARKED_COLUMNS, [self._parking(each) for each in batch.parked]
+            )
             released = [(*self._key(at), offset, 1, 1) for at, offset in batch.released]
-            self._insert(PARKED, RELEASED_COLUMNS, released)
+            self._database.insert(PARKED, RELEASED_COLUMNS, released)
             positions = [self._position(at, move) for at, move in batch.moves.items()]
-            self._insert(POSITIONS, POSITION_COLUMNS, positions)
+            self._database.insert(POSITIONS, POSITION_COLUMNS, positions)
 
     def _check(self, moves: Mapping[TopicPartition, Move]) -> None:
         stored = self._positions() if moves else {}
@@ -144,17 +125,71 @@ class ClickHouseStore:
             if offset != move.expected:
                 raise Fenced(f"{self._model.name}: {at} is at {offset}, expected {move.expected}")
 
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """See the port. One insert, for which the row versions are the guard, as in `save`."""
+        with verdicts():
+            self._write(documents, references)
+
+    def _write(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        if references:
+            raise ValueError(f"{self._model.name}: ClickHouse holds no reference sections")
+        rows = [self._row(each) for each in documents]
+        self._database.insert(self._documents, self._columns, rows)
+
+    def complete(self) -> None:
+        """See the port. Everything is visible at once, and parts are merged by the server."""
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """See the port. Keys are ordered by their bytes, as the table is."""
+        bounds = {"`key` > %(after)s": after, "`key` <= %(until)s": until}
+        where = " AND ".join(text for text, key in bounds.items() if key is not None) or "1"
+        statement = (
+            f"SELECT {listed(self._columns)} FROM {self._database.table(self._documents)} FINAL "
+            f"WHERE {where} ORDER BY `key` LIMIT %(limit)s"
+        )
+        values = {"after": after, "until": until, "limit": limit}
+        with verdicts():
+            return [self._document(row) for row in self._database.query(statement, values)]
+
+    def size(self) -> Size:
+        """See the port. The bytes are those of the table's active parts."""
+        count = f"SELECT count() FROM {self._database.table(self._documents)} FINAL"
+        parts = (
+            "SELECT sum(bytes_on_disk) FROM system.parts"
+            " WHERE active AND database = %(database)s AND table = %(table)s"
+        )
+        of = {"database": self._database.name, "table": self._documents}
+        with verdicts():
+            try:
+                ((documents,),) = self._database.query(count, {})
+            except DatabaseError as error:
+                if error.code == UNKNOWN_TABLE:
+                    return Size(0, 0)
+                raise
+            ((size,),) = self._database.query(parts, of)
+        return Size(documents, size)
+
+    def drop(self) -> None:
+        """See the port. Positions go first, so that none is ahead of the documents."""
+        owned = "WHERE projection = %(projection)s AND generation = %(generation)s"
+        with verdicts():
+            for table in (POSITIONS, PARKED):
+                statement = f"DELETE FROM {self._database.table(table)} {owned}"
+                self._database.command(statement, self._owner())
+            documents = self._database.table(self._documents)
+            self._database.command(f"DROP TABLE IF EXISTS {documents} SYNC")
+
     def patch_references(self, reference: Reference, limit: int) -> int:  # noqa: ARG002
         """See the port. No document names a reference."""
         return 0
 
     def positions(self) -> dict[TopicPartition, Position]:
         """See the port."""
-        with _verdicts():
+        with verdicts():
             return self._positions()
 
     def _positions(self) -> dict[TopicPartition, Position]:
-        rows = self._select(POSITIONS, POSITION_COLUMNS, self._owner())
+        rows = self._database.select(POSITIONS, POSITION_COLUMNS, self._owner())
         return {TopicPartition(*row[2:4]): _position_of(row[4:]) for row in rows}
 
     def parked(self, partitions: Iterable[TopicPartition]) -> list[ParkedRecord]:
@@ -162,72 +197,21 @@ class ClickHouseStore:
         wanted = set(partitions)
         if not wanted:
             return []
-        with _verdicts():
-            rows = self._select(PARKED, PARKED_COLUMNS, self._owner(), {"value": "bytes"})
+        with verdicts():
+            rows = self._database.select(PARKED, PARKED_COLUMNS, self._owner(), {"value": "bytes"})
         found = [_parked_of(row[2:]) for row in rows]
         found.sort(key=lambda record: (record.at, record.offset))
         return [record for record in found if record.at in wanted]
 
     def close(self) -> None:
         """See the port."""
-        if self._connected is not None:
-            self._connected.close()
-
-    @property
-    def _client(self) -> Any:
-        """Connected at first use, so that a server that is away is a verdict and not a crash.
-
-        Without a session the client may be used by several threads, and nothing ties it to a node.
-        """
-        if self._connected is None:
-            self._connected = clickhouse_connect.get_client(
-                dsn=self._url,
-                secure=self._url.startswith("https:"),
-                autogenerate_session_id=False,
-                connect_timeout=CONNECT_SECONDS,
-                send_receive_timeout=TIMEOUT_SECONDS,
-                query_retries=0,
-            )
-        return self._connected
-
-    def _table(self, name: str) -> str:
-        return f"`{self._database}`.{name}"
+        self._database.close()
 
     def _owner(self) -> dict[str, object]:
         return {"projection": self._model.name, "generation": self._generation}
 
     def _key(self, at: TopicPartition) -> tuple[str, int, str, int]:
         return (self._model.name, self._generation, *at)
-
-    def _select(
-        self,
-        table: str,
-        columns: Mapping[str, str],
-        where: Mapping[str, object],
-        formats: Mapping[str, str] | None = None,
-    ) -> list[Row]:
-        """The newest row of each key that matches; a list means any of its values."""
-        names = ", ".join(f"`{name}`" for name in columns)
-        conditions = " AND ".join(
-            f"`{name}` {'IN' if isinstance(value, list) else '='} %({name})s"
-            for name, value in where.items()
-        )
-        statement = f"SELECT {names} FROM {self._table(table)} FINAL WHERE {conditions}"
-        answer = self._client.query(statement, dict(where), column_formats=formats)
-        return list(answer.result_rows)
-
-    def _insert(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
-        """One insert, by columns. The types are given, which saves asking the server for them."""
-        if not rows:
-            return
-        self._client.insert(
-            table,
-            [list(values) for values in zip(*rows, strict=True)],
-            column_names=list(columns),
-            database=self._database,
-            column_type_names=list(columns.values()),
-            column_oriented=True,
-        )
 
     def _row(self, document: Document) -> Row:
         section = document.primary
@@ -306,16 +290,3 @@ def _parked_of(row: Row) -> ParkedRecord:
 
 def _moment(value: datetime | None) -> datetime | None:
     return None if value is None else in_utc(value)
-
-
-@contextmanager
-def _verdicts() -> Iterator[None]:
-    """Client errors stop here: what can pass with time is RetryLater, the rest crashes."""
-    try:
-        yield
-    except OperationalError as error:
-        raise RetryLater(AWAY_SECONDS, f"ClickHouse: {error}") from error
-    except DatabaseError as error:
-        if error.code in PATIENCE:
-            raise RetryLater(AWAY_SECONDS, f"ClickHouse: {error}") from error
-        raise

@@ -7,7 +7,8 @@ are computed by the table itself, so no writer can disagree on them:
 - documents: the greater `primary_version`; among equals the row that was written first.
 - positions: the greater offset, then the later watermark; so a zombie never takes one back.
 - parked records: a released one beats a parked one for good.
-- generations and projections: the greater `revision`; a generation's first row beats its rivals.
+- generations and projections: the greater `revision`; among equals the row that was written first
+  (which `clickhouse_state` seldom needs: of equal revisions these tables keep one insert).
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 from foldline_contracts import money, times
 from foldline_contracts.readmodels import ColumnType, ReadModel
 from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
+from foldline_projector.stores.port import StateTable
 
 MOMENT = "DateTime64(6, 'UTC')"
 NULLABLE_MOMENT = f"Nullable({MOMENT})"
@@ -88,15 +90,36 @@ RELEASED_COLUMNS: Mapping[str, str] = {
     "revision": "UInt8",
     "released": "UInt8",
 }
-GENERATION_COLUMNS: Mapping[str, str] = {
-    "projection": "String",
-    "generation": "UInt32",
-    "fold_version": "UInt32",
-    "consumer_group": "String",
-    "state": "String",
-    "partitions": "String",
+RECORD_COLUMNS: Mapping[StateTable, Mapping[str, str]] = {
+    PROJECTIONS: {
+        "projection": "String",
+        "active_generation": "UInt32",
+        "previous_generation": "Nullable(UInt32)",
+        "flipped_at": "Nullable(String)",
+        "hold": "Nullable(String)",
+        "revision": "UInt64",
+    },
+    GENERATIONS: {
+        "projection": "String",
+        "generation": "UInt32",
+        "fold_version": "UInt32",
+        "consumer_group": "String",
+        "state": "String",
+        "partitions": "String",
+        "layout": "Nullable(String)",
+        "rebuild": "Nullable(String)",
+        "created_at": "String",
+        "revision": "UInt64",
+    },
 }
-PROJECTION_COLUMNS: Mapping[str, str] = {"projection": "String", "active_generation": "UInt32"}
+RECORD_KEYS: Mapping[StateTable, tuple[str, ...]] = {
+    PROJECTIONS: ("projection",),
+    GENERATIONS: ("projection", "generation"),
+}
+#: Fields of state records that are JSON text here.
+JSON_FIELDS = frozenset({"hold", "partitions", "layout", "rebuild"})
+#: Deduplication tokens that a table of state records remembers.
+TOKENS = 10_000
 
 
 def document_columns(model: ReadModel) -> dict[str, str]:
@@ -109,11 +132,7 @@ def document_table(table: str, model: ReadModel) -> str:
     """The statement that creates a generation's documents. They have no partition key, since a
     row's replacement is found within its own partition only.
     """
-    own = {
-        "written_at": _CLOCK,
-        "row_version": "UInt128 MATERIALIZED bitShiftLeft(toUInt128(primary_version), 64)"
-        " + bitNot(toUInt64(toUnixTimestamp64Micro(written_at)))",
-    }
+    own = {"written_at": _CLOCK, "row_version": _first_of("primary_version")}
     columns = {**document_columns(model), **own}
     return _create(table, columns, "row_version", "key")
 
@@ -128,21 +147,32 @@ def state_tables(database: str) -> list[str]:
         " + toUInt64(ifNull(toUnixTimestamp64Micro(as_of), 0))",
     }
     parked = {**PARKED_COLUMNS, "parked_at": _CLOCK, "revision": "UInt8", "released": "UInt8"}
-    generation = {
-        **GENERATION_COLUMNS,
-        "created_at": _CLOCK,
-        "revision": "UInt64",
-        "row_version": "UInt128 MATERIALIZED bitShiftLeft(toUInt128(revision), 64)"
-        " + bitNot(toUInt64(toUnixTimestamp64Micro(created_at)))",
-    }
-    pointer = {**PROJECTION_COLUMNS, "revision": "UInt64"}
     name = f"`{database}`.{{}}".format
     return [
-        _create(name(PROJECTIONS), pointer, "revision", "projection"),
-        _create(name(GENERATIONS), generation, "row_version", "projection, generation"),
+        *(_record_table(name(table), table) for table in RECORD_COLUMNS),
         _create(name(POSITIONS), position, "row_version", place),
         _create(name(PARKED), parked, "revision, released", f"{place}, record_offset"),
     ]
+
+
+def _record_table(name: str, table: StateTable) -> str:
+    own = {
+        "writers": "Array(String)",
+        "written_at": _CLOCK,
+        "row_version": _first_of("revision"),
+    }
+    columns = {**RECORD_COLUMNS[table], **own}
+    window = "non_replicated_deduplication_window", "replicated_deduplication_window"
+    tokens = "".join(f", {each} = {TOKENS}" for each in window)
+    return _create(name, columns, "row_version", ", ".join(RECORD_KEYS[table])) + tokens
+
+
+def _first_of(version: str) -> str:
+    """A row version that grows with `version`; among equals the row that was written first has it."""
+    return (
+        f"UInt128 MATERIALIZED bitShiftLeft(toUInt128({version}), 64)"
+        " + bitNot(toUInt64(toUnixTimestamp64Micro(written_at)))"
+    )
 
 
 def _create(table: str, columns: Mapping[str, str], version: str, key: str) -> str:

@@ -17,11 +17,12 @@ but conflicts. `updated_at`, `created_at` and `parked_at` are this process's clo
 """
 
 import base64
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice, takewhile
 from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch
+from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from foldline_contracts import times
 from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
@@ -35,9 +36,15 @@ from foldline_projector.stores.elasticsearch_cas import (
     verdicts,
 )
 from foldline_projector.stores.elasticsearch_indices import (
-    document_index,
-    reference_index,
+    generation_indices,
     state_indices,
+    written,
+)
+from foldline_projector.stores.elasticsearch_merges import (
+    document_merge,
+    document_of,
+    reference_merge,
+    reference_patch,
 )
 from foldline_projector.stores.port import (
     Batch,
@@ -48,7 +55,9 @@ from foldline_projector.stores.port import (
     Position,
     Reference,
     RetryLater,
-    Section,
+    Size,
+    StateRecord,
+    StateTable,
     TopicPartition,
 )
 from foldline_projector.stores.records import state_id
@@ -58,6 +67,7 @@ PAGE = 1_000
 MAX_WINDOW = 10_000
 #: External versions of a parked record; the higher one stays when both arrive.
 PARKED_VERSION, RELEASED_VERSION = 1, 2
+_PLACE = ["topic", "partition"]
 
 
 class ElasticsearchStore:
@@ -71,26 +81,47 @@ class ElasticsearchStore:
         self._references = self._model.references(generation)
         self._client = Elasticsearch(url, request_timeout=TIMEOUT_SECONDS, max_retries=0)
         self._cas = CompareAndSet(self._client)
+        self._own = CompareAndSet(self._client, require_alias=True)
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:
+    def prepare(self) -> None:
         """See the port."""
         with verdicts():
-            for name, body in self._indices().items():
+            for name, body in state_indices().items():
                 self._create_index(name, body)
-            row = records.generation_fields(
-                self._projection, self._generation, partitions, fold_version
-            )
-            row["created_at"] = _now()
-            stored = self._settle(GENERATIONS, self._id(), row)
-            records.require_fold_version(self._documents, stored["fold_version"], fold_version)
-            pointer = {"projection": self._model.name, "active_generation": self._generation}
-            self._settle(PROJECTIONS, self._model.name, pointer)
+
+    def create(self, *, indexed: bool = True) -> None:  # noqa: ARG002
+        """See the port. A field is indexed as it is written or never, and refreshes wait anyhow."""
+        own = generation_indices(self._model, self._generation, self._projection.index)
+        with verdicts():
+            for name, body in own.items():
+                self._create_index(name, body)
+
+    def records(self, table: StateTable) -> list[StateRecord]:
+        """See the port. The pointer is read by id, which costs no refresh."""
+        name = self._model.name
+        with verdicts():
+            if table == PROJECTIONS:
+                return [each.source for each in self._cas.read(table, [name]).values()]
+            self._refresh(table)
+            return list(self._found(table, {"term": {"projection": name}}, ["generation"]))
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """See the port."""
+        parts = [record["projection"], *([record["generation"]] if table == GENERATIONS else [])]
+        key = state_id(*parts)
+        with verdicts():
+            stored = self._cas.read(table, [key])
+            revision = stored[key].source["revision"] if key in stored else 0
+            if revision != expected:
+                return False
+            source = {**record, "revision": expected + 1}
+            return not self._cas.write(table, {key: source}, stored)
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
         """See the port."""
         with verdicts():
             found = self._cas.read(self._documents, keys)
-            return {key: _document(key, stored.source) for key, stored in found.items()}
+            return {key: document_of(key, stored.source) for key, stored in found.items()}
 
     def load_references(self, keys: Collection[str]) -> dict[str, Reference]:
         """See the port."""
@@ -103,7 +134,8 @@ class ElasticsearchStore:
         with verdicts():
             expected = self._cas.read(POSITIONS, [self._id(*at) for at in batch.moves])
             self._check(batch.moves, {key: each.source for key, each in expected.items()})
-            self._merge(batch)
+            for index, merges in self._merges(batch.documents, batch.references).items():
+                self._own.merge(written(index), merges)
             if batch.moves:
                 self._refresh(self._documents)
             self._park(batch)
@@ -117,19 +149,70 @@ class ElasticsearchStore:
             if offset != move.expected:
                 raise Fenced(f"{self._model.name}: {at} is at {offset}, expected {move.expected}")
 
-    def _merge(self, batch: Batch) -> None:
-        documents = {each.key: _document_merge(each) for each in batch.documents}
-        references = {each.key: _reference_merge(each) for each in batch.references}
-        for index, merges in ((self._documents, documents), (self._references, references)):
-            if merges:
-                self._cas.merge(index, merges)
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """See the port. What is there already is merged as `save` does it."""
+        with verdicts():
+            for index, merges in self._merges(documents, references).items():
+                self._own.create(written(index), merges)
+
+    def _merges(
+        self, documents: Sequence[Document], references: Sequence[Reference]
+    ) -> dict[str, dict[str, Merge]]:
+        merges = {
+            self._documents: {each.key: document_merge(each) for each in documents},
+            self._references: {each.key: reference_merge(each) for each in references},
+        }
+        return {index: some for index, some in merges.items() if some}
+
+    def complete(self) -> None:
+        """See the port. Reference sources are read by id and need no refresh."""
+        with verdicts():
+            self._refresh(self._documents)
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """See the port. Keys are ordered by their bytes."""
+        with verdicts():
+            found = self._found(
+                self._documents,
+                {"match_all": {}},
+                ["key"],
+                after=None if after is None else [after],
+                page=min(limit, PAGE),
+            )
+            sources = takewhile(lambda source: until is None or source["key"] <= until, found)
+            return [document_of(source["key"], source) for source in islice(sources, limit)]
+
+    def size(self) -> Size:
+        """See the port. Documents are those that searches see; bytes are those of all copies."""
+        with verdicts():
+            try:
+                found = self._client.search(
+                    index=self._documents,
+                    size=0,
+                    track_total_hits=True,
+                    allow_partial_search_results=False,
+                )
+                stats = self._client.indices.stats(index=self._indices, metric="store")
+            except NotFoundError:
+                return Size(0, 0)
+            stored = stats["_all"]["total"]["store"]["size_in_bytes"]
+            return Size(found["hits"]["total"]["value"], stored)
+
+    def drop(self) -> None:
+        """See the port. Positions go first, so that none is ahead of the documents."""
+        with verdicts():
+            positions = self._owned(POSITIONS, {"match_all": {}}, _PLACE)
+            keys = [self._id(*_place(row)) for row in positions]
+            gone = [{"_op_type": "delete", "_index": POSITIONS, "_id": key} for key in keys]
+            parked = self._owned(PARKED, {"match_all": {}}, [*_PLACE, "record_offset"])
+            gone += [self._release(_place(row), row["record_offset"]) for row in parked]
+            self._cas.bulk(gone)
+            self._client.indices.delete(index=self._indices, ignore_unavailable=True)
 
     def _park(self, batch: Batch) -> None:
         """Releasing wins over parking, whichever is written last. A conflict says that it won."""
         actions = [self._parking(record) for record in batch.parked]
-        for at, offset in batch.released:
-            key = self._id(*at, offset)
-            actions.append(_external(RELEASED_VERSION, _op_type="delete", _id=key))
+        actions += [self._release(at, offset) for at, offset in batch.released]
         if actions:
             self._cas.bulk(actions, refresh=True)
 
@@ -138,6 +221,9 @@ class ElasticsearchStore:
         source["value"] = base64.b64encode(record.value).decode("ascii")
         key = self._id(*record.at, record.offset)
         return _external(PARKED_VERSION, _op_type="index", _id=key, _source=source)
+
+    def _release(self, at: TopicPartition, offset: int) -> Fields:
+        return _external(RELEASED_VERSION, _op_type="delete", _id=self._id(*at, offset))
 
     def _position(self, at: TopicPartition, move: Move) -> Fields:
         fields = records.position_fields(move.position)
@@ -158,14 +244,14 @@ class ElasticsearchStore:
                 allow_partial_search_results=False,
             )
             keys = [hit["_id"] for hit in answer["hits"]["hits"]]
-            patch = _patch(reference.section)
-            self._cas.merge(self._documents, dict.fromkeys(keys, patch))
+            patch = reference_patch(reference.section)
+            self._own.merge(written(self._documents), dict.fromkeys(keys, patch))
             return len(keys)
 
     def positions(self) -> dict[TopicPartition, Position]:
         """See the port."""
         with verdicts():
-            rows = self._owned(POSITIONS, {"match_all": {}}, ["topic", "partition"])
+            rows = self._owned(POSITIONS, {"match_all": {}}, _PLACE)
             return {_place(row): records.position_of(row) for row in rows}
 
     def parked(self, partitions: Iterable[TopicPartition]) -> list[ParkedRecord]:
@@ -174,7 +260,7 @@ class ElasticsearchStore:
         wanted = {"bool": {"should": [{"bool": {"filter": place}} for place in places]}}
         if not places:
             return []
-        order = ["topic", "partition", "record_offset"]
+        order = [*_PLACE, "record_offset"]
         with verdicts():
             return [_parked(row) for row in self._owned(PARKED, wanted, order)]
 
@@ -194,12 +280,9 @@ class ElasticsearchStore:
     def _id(self, *parts: object) -> str:
         return state_id(self._model.name, self._generation, *parts)
 
-    def _indices(self) -> dict[str, Fields]:
-        documents = document_index(self._model, self._projection.index)
-        own = {self._documents: documents}
-        if self._model.reference:
-            own[self._references] = reference_index()
-        return {**state_indices(), **own}
+    @property
+    def _indices(self) -> list[str]:
+        return [self._documents, *([self._references] if self._model.reference else [])]
 
     def _create_index(self, name: str, body: Fields) -> None:
         if self._client.indices.exists(index=name):
@@ -210,100 +293,36 @@ class ElasticsearchStore:
             if error.error != "resource_already_exists_exception":
                 raise
 
-    def _settle(self, index: str, key: str, fields: Fields) -> Fields:
-        """Writes the record unless there is one; answers the one that stands."""
-        self._cas.merge(index, {key: lambda stored: fields if stored is None else None})
-        return self._cas.read(index, [key])[key].source
-
     def _owned(self, index: str, query: Fields, order: list[str]) -> Iterator[Fields]:
-        """All records of this generation that match, in order, page by page."""
+        """All records of this generation that match, in order."""
         self._refresh(index)
         owner = [{"term": {name: value}} for name, value in self._owner().items()]
-        bound = {"bool": {"filter": [*owner, query]}}
-        after: list[Any] | None = None
+        return self._found(index, {"bool": {"filter": [*owner, query]}}, order)
+
+    def _found(
+        self,
+        index: str,
+        query: Fields,
+        order: list[str],
+        after: list[Any] | None = None,
+        page: int = PAGE,
+    ) -> Iterator[Fields]:
+        """Everything that matches beyond `after`, in order, page by page."""
         while True:
             answer = self._client.search(
                 index=index,
-                query=bound,
+                query=query,
                 sort=order,
-                size=PAGE,
+                size=page,
                 search_after=after,
+                track_total_hits=False,
                 allow_partial_search_results=False,
             )
             hits = answer["hits"]["hits"]
             yield from (hit["_source"] for hit in hits)
-            if len(hits) < PAGE:
+            if len(hits) < page:
                 return
             after = hits[-1]["sort"]
-
-
-def _document_merge(document: Document) -> Merge:
-    def merge(stored: Fields | None) -> Fields | None:
-        if stored is None:
-            return _fields(document)
-        newer = {
-            name: records.section_fields(section)
-            for name, section in (("primary", document.primary), ("reference", document.reference))
-            if section is not None and _is_newer(section, stored[name])
-        }
-        if "primary" in newer:
-            stored = {**stored, "partition": document.partition}
-        return {**stored, **newer} if newer else None
-
-    return merge
-
-
-def _patch(section: Section) -> Merge:
-    """Writes the reference section into documents that exist."""
-
-    def merge(stored: Fields | None) -> Fields | None:
-        if stored is None or not _is_newer(section, stored["reference"]):
-            return None
-        return {**stored, "reference": records.section_fields(section)}
-
-    return merge
-
-
-def _reference_merge(reference: Reference) -> Merge:
-    section = reference.section
-    given = {
-        "key": reference.key,
-        "partition": reference.partition,
-        "version": section.version,
-        "event_id": section.event_id,
-        "fanned_out_version": reference.fanned_out_version,
-        "body": section.body,
-    }
-
-    def merge(stored: Fields | None) -> Fields | None:
-        if stored is None:
-            return given
-        fanned_out = max(stored["fanned_out_version"], reference.fanned_out_version)
-        newest = given if _is_newer(section, stored) else stored
-        merged = {**newest, "fanned_out_version": fanned_out}
-        return None if merged == stored else merged
-
-    return merge
-
-
-def _is_newer(section: Section, stored: Fields | None) -> bool:
-    return stored is None or section.version > stored["version"]
-
-
-def _fields(document: Document) -> Fields:
-    return {
-        "key": document.key,
-        "partition": document.partition,
-        "primary": records.section_fields(document.primary),
-        "reference": records.section_fields(document.reference),
-    }
-
-
-def _document(key: str, source: Fields) -> Document:
-    primary, reference = source["primary"], source["reference"]
-    return Document(
-        key, source["partition"], records.section_of(primary), records.section_of(reference)
-    )
 
 
 def _external(version: int, **action: object) -> Fields:

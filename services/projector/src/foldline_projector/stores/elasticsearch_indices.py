@@ -26,14 +26,24 @@ _OWNER: Fields = {"projection": KEYWORD, "generation": LONG}
 _PLACE: Fields = {**_OWNER, "topic": KEYWORD, "partition": LONG}
 
 _STATE: Mapping[str, Fields] = {
-    PROJECTIONS: {"projection": KEYWORD, "active_generation": LONG},
+    PROJECTIONS: {
+        "projection": KEYWORD,
+        "active_generation": LONG,
+        "previous_generation": LONG,
+        "flipped_at": DATE,
+        "hold": STORED_ONLY,
+        "revision": LONG,
+    },
     GENERATIONS: {
         **_OWNER,
         "fold_version": LONG,
         "consumer_group": KEYWORD,
         "state": KEYWORD,
         "partitions": STORED_ONLY,
+        "layout": STORED_ONLY,
+        "rebuild": STORED_ONLY,
         "created_at": DATE,
+        "revision": LONG,
     },
     POSITIONS: {
         **_PLACE,
@@ -80,9 +90,19 @@ def state_indices() -> dict[str, Fields]:
     return indices
 
 
-def reference_index() -> Fields:
-    """The index of a generation's reference sources."""
-    return _index(_REFERENCE, SMALL)
+def written(index: str) -> str:
+    """The alias by which a generation's index is written, and which goes with it."""
+    return f"{index}_written"
+
+
+def generation_indices(
+    model: ReadModel, generation: int, own: Mapping[str, object] | None
+) -> dict[str, Fields]:
+    """The indices of a generation by name, each with the alias by which it is written."""
+    indices = {model.documents(generation): document_index(model, own)}
+    if model.reference:
+        indices[model.references(generation)] = _index(_REFERENCE, SMALL)
+    return {name: {**body, "aliases": {written(name): {}}} for name, body in indices.items()}
 
 
 def document_index(model: ReadModel, own: Mapping[str, object] | None) -> Fields:

@@ -12,9 +12,7 @@ from typing import Any
 
 from foldline_contracts import times
 from foldline_contracts.state import ParkReason
-from foldline_projector.projection import Projection
 from foldline_projector.stores.port import (
-    FoldVersionMismatch,
     ParkedRecord,
     Position,
     Reference,
@@ -48,26 +46,6 @@ def reference_of(key: str, fields: Mapping[str, Any]) -> Reference:
     """The reference source in the fields."""
     section = Section(fields["version"], fields["event_id"], fields["body"])
     return Reference(key, fields["partition"], section, fields["fanned_out_version"])
-
-
-def generation_fields(
-    projection: Projection, generation: int, partitions: Mapping[str, int], fold_version: int
-) -> Fields:
-    """The row of a new generation, without the store's clock."""
-    return {
-        "projection": projection.read_model.name,
-        "generation": generation,
-        "fold_version": fold_version,
-        "consumer_group": projection.read_model.consumer_group(generation),
-        "state": "live",
-        "partitions": dict(partitions),
-    }
-
-
-def require_fold_version(name: str, stored: int, wanted: int) -> None:
-    """Raises FoldVersionMismatch unless the generation is pinned to this code's fold version."""
-    if stored != wanted:
-        raise FoldVersionMismatch(f"{name} has fold version {stored}, this code has {wanted}")
 
 
 def position_fields(position: Position) -> Fields:
