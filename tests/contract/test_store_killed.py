@@ -79,7 +79,8 @@ def test_a_killed_store_keeps_what_it_acknowledged(
     model = replace(contract.make_read_model(f"killed-{uuid4().hex[:12]}"), store=name)
     projection = Projection(read_model=model, fold_version=FOLD_VERSION, evolve=lambda *_: {})
     store = build(services.urls[f"FOLDLINE_{name.upper()}_URL"], projection, 1)
-    store.prepare(dict.fromkeys(model.topics, 1), FOLD_VERSION)
+    store.prepare()
+    store.create()
     writer = Writer(store)
     writer.write()
     with ThreadPoolExecutor(1) as pool:

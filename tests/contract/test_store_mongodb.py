@@ -8,7 +8,6 @@ from threading import Barrier
 import pymongo
 import pytest
 from contract.store_contract import (
-    FOLD_VERSION,
     ORDERS_0,
     ReferenceStoreContract,
     StoreContract,
@@ -23,9 +22,13 @@ from contract.store_contract import (
 )
 from pymongo.errors import OperationFailure
 
+from foldline_contracts.state import GENERATIONS, PROJECTIONS
 from foldline_projector.projection import Projection
 from foldline_projector.stores.mongodb import MongoStore
 from foldline_projector.stores.port import Batch, Document, Fenced, RetryLater, Store
+from foldline_query.readers.mongodb import MongoReader
+from foldline_query.readers.mongodb import MongoStore as QueryStore
+from foldline_query.readers.port import Generation
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +54,42 @@ class _OnMongo(StoreContract):
 
 
 class TestMongo(_OnMongo):
-    pass
+    def test_owners_may_complete_at_once(self) -> None:
+        stores = [self.make_store(2) for _ in range(4)]
+        self._opened.extend(stores)
+        stores[0].prepare()
+        stores[0].create(indexed=False)
+        stores[0].fill([document("o1", 1)], [])
+        with ThreadPoolExecutor(len(stores)) as pool:
+            for job in [pool.submit(each.complete) for each in stores]:
+                job.result(timeout=60)
+        assert stores[3].load(["o1"]) == {"o1": document("o1", 1)}
+
+    def test_a_loader_beside_a_newer_writer_overwrites_nothing(self) -> None:
+        loader, writer = self.built(), self.open(2)
+        keys = [f"o{number}" for number in range(100)]
+        stale = [numbered(key, 1) for key in keys]
+
+        def write() -> None:
+            for version in range(2, 21):
+                save(writer, Batch(documents=[numbered(key, version) for key in keys]))
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            while not writing.done():
+                loader.fill(stale, [])
+            writing.result()
+        loader.fill(stale, [])
+        assert writer.load(keys) == {key: numbered(key, 20) for key in keys}
+
+    def test_the_query_room_reads_the_generation(self) -> None:
+        store = self.open()
+        assert store.replace(PROJECTIONS, self.pointer(2), 0)
+        assert store.replace(GENERATIONS, self.generation(2), 0)
+        room = QueryStore(os.environ["FOLDLINE_MONGODB_URL"], timeout=10)
+        self._opened.append(room)
+        found = MongoReader(room, self.read_model).generation()
+        assert found == Generation(2, {"order-events": 3}, "building", 1)
 
 
 class TestMongoWithReferences(_OnMongo, ReferenceStoreContract):
@@ -149,6 +187,58 @@ class TestMongoWithReferences(_OnMongo, ReferenceStoreContract):
         keys = [index["key"] for index in indexes.values()]
         assert [("primary.body.customerId", 1), ("reference.version", 1)] in keys
 
+    def test_the_index_comes_with_completion(self) -> None:
+        store = self.make_store(2)
+        self._opened.append(store)
+        store.prepare()
+        store.create(indexed=False)
+        store.fill([document("o1", 1)], [])
+        documents = self.database()[self.read_model.documents(2)]
+        assert list(documents.index_information()) == ["_id_"]
+        store.complete()
+        assert len(documents.index_information()) == 2
+
+    def test_filled_and_saved_documents_are_stored_alike(self) -> None:
+        odd = {"customerId": "$$NOW", "note": "$primary", "nested": {"$a.b": ["$x", {"c.d": 1}]}}
+        both = [Document("o1", 2, section(4, odd), name_section(7)), document("o2", 1, {})]
+        sources = [reference("c1", 7, fanned_out=3)]
+        save(self.open(1), Batch(documents=both, references=sources))
+        self.built(*both).fill([], sources)
+        database, model = self.database(), self.read_model
+        for name in (model.documents, model.references):
+            saved, filled = (list(database[name(at)].find().sort("_id")) for at in (1, 2))
+            assert saved
+            assert filled == saved
+
+    def test_filling_again_mixes_new_newer_and_older_sections(self) -> None:
+        store = self.built(
+            Document("o1", 0, section(3), name_section(5)), document("o2", 1), document("o3", 2)
+        )
+        store.fill(
+            [
+                Document("o1", 0, section(2), name_section(6)),
+                Document("o2", 0, section(1), name_section(1)),
+                document("o3", 3),
+                document("o4", 1),
+            ],
+            [],
+        )
+        assert store.load(["o1", "o2", "o3", "o4"]) == {
+            "o1": Document("o1", 0, section(3), name_section(6)),
+            "o2": Document("o2", 0, section(1), name_section(1)),
+            "o3": document("o3", 3),
+            "o4": document("o4", 1),
+        }
+
+    def test_a_loader_that_wakes_up_after_the_drop_makes_nothing(self) -> None:
+        store = self.built(document("o1", 1))
+        store.drop()
+        with pytest.raises(LookupError):
+            store.fill([document("o1", 1)], [])
+        with pytest.raises(LookupError):
+            store.complete()
+        assert self.read_model.documents(2) not in self.database().list_collection_names()
+
     def test_a_refused_statement_is_not_retried(self) -> None:
         store = self.open()
         name = self.read_model.documents(1)
@@ -162,7 +252,7 @@ def test_a_server_that_is_away_asks_for_patience() -> None:
     model = StoreContract().make_read_model("contract-away")
     store = MongoStore(url, Projection(read_model=model, fold_version=1, evolve=lambda *_: {}), 1)
     with pytest.raises(RetryLater):
-        store.prepare({"order-events": 1}, FOLD_VERSION)
+        store.prepare()
     with pytest.raises(RetryLater):
         store.save(Batch(documents=[document("o1", 1)]))
     store.close()

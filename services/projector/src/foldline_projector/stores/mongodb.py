@@ -7,15 +7,17 @@ Concurrency: every document is one pipeline update filtered by `_id` alone, whic
 section by its own version; a filter on the version would turn an upsert of an older one into a
 duplicate key, and that aborts the transaction. A position is updated only where it holds the
 expected offset: no match, or an insert that finds a row, is `Fenced` and aborts. Two transactions
-that touch one document conflict; the loser is `RetryLater`.
+that touch one document conflict; the loser is `RetryLater`. A bulk load inserts without a transaction and
+merges what the server refuses as a duplicate.
 
 Failure: a server that is away, changes its primary or cannot commit in time is `RetryLater`. A
 commit whose outcome is unknown is too: if it did commit, the repetition is fenced and reads again.
-Collections and indexes exist before the first transaction (`prepare`).
+Collections and indexes exist before the first transaction (`prepare`, `create`).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import gt
 from typing import Any
 
 import pymongo
@@ -23,11 +25,8 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import (
     BulkWriteError,
-    CollectionInvalid,
     ConfigurationError,
     ConnectionFailure,
-    DuplicateKeyError,
-    OperationFailure,
     PyMongoError,
     WTimeoutError,
 )
@@ -35,9 +34,29 @@ from pymongo.operations import DeleteOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
+from foldline_contracts.state import PARKED, POSITIONS
 from foldline_projector.projection import Projection
 from foldline_projector.stores import records
+from foldline_projector.stores.mongodb_documents import (
+    DOCUMENTS,
+    REFERENCES,
+    VERSIONS,
+    Form,
+    Written,
+    document_of,
+    document_update,
+    newest,
+    reference_update,
+)
+from foldline_projector.stores.mongodb_state import (
+    create_collection,
+    create_state,
+    find_records,
+    own_id,
+    parked_update,
+    position_update,
+    replace_record,
+)
 from foldline_projector.stores.port import (
     Batch,
     Document,
@@ -47,10 +66,12 @@ from foldline_projector.stores.port import (
     Position,
     Reference,
     RetryLater,
-    Section,
+    Size,
+    StateRecord,
+    StateTable,
     TopicPartition,
 )
-from foldline_projector.stores.records import Fields, state_id
+from foldline_projector.stores.records import Fields
 
 AWAY_SECONDS = 1.0
 CONFLICT_SECONDS = 0.05
@@ -59,11 +80,7 @@ TIMEOUT_MS = 30_000
 SELECTION_MS = 5_000
 MAJORITY = WriteConcern("majority")
 SNAPSHOT = ReadConcern("snapshot")
-NAMESPACE_EXISTS = 48
 DUPLICATE_KEY = 11000
-
-#: The server's clock as RFC 3339 text.
-NOW: Fields = {"$dateToString": {"date": "$$NOW", "format": "%Y-%m-%dT%H:%M:%S.%LZ"}}
 
 
 class MongoStore:
@@ -80,30 +97,42 @@ class MongoStore:
             self._client.close()
             raise ValueError("the MongoDB URL must name a database in its path") from error
         self._database = database.with_options(
-            read_concern=ReadConcern("majority"), write_concern=MAJORITY
+            read_preference=pymongo.ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=MAJORITY,
         )
         self._documents = self._database[self._model.documents(generation)]
         self._references = self._database[self._model.references(generation)]
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:
+    def prepare(self) -> None:
         """See the port."""
         with _verdicts():
-            self._create_collections()
-            self._create_indexes()
-            row = records.generation_fields(
-                self._projection, self._generation, partitions, fold_version
-            )
-            stored = self._settle(GENERATIONS, state_id(self._model.name, self._generation), row)
-            name = self._model.documents(self._generation)
-            records.require_fold_version(name, stored["fold_version"], fold_version)
-            pointer = {"projection": self._model.name, "active_generation": self._generation}
-            self._settle(PROJECTIONS, self._model.name, pointer)
+            create_state(self._database)
+
+    def create(self, *, indexed: bool = True) -> None:
+        """See the port."""
+        with _verdicts():
+            create_collection(self._database, self._documents.name)
+            if self._model.reference:
+                create_collection(self._database, self._references.name)
+        if indexed:
+            self.complete()
+
+    def records(self, table: StateTable) -> list[StateRecord]:
+        """See the port."""
+        with _verdicts():
+            return find_records(self._database, table, self._model.name)
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """See the port."""
+        with _verdicts():
+            return replace_record(self._database, table, record, expected)
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
         """See the port."""
         with _verdicts():
             found = self._documents.find({"_id": {"$in": list(keys)}})
-            return {row["_id"]: _document(row) for row in found}
+            return {row["_id"]: document_of(row) for row in found}
 
     def load_references(self, keys: Collection[str]) -> dict[str, Reference]:
         """See the port."""
@@ -124,11 +153,12 @@ class MongoStore:
         """Positions first: a zombie is turned away before it writes anything."""
         if batch.moves:
             self._move(batch.moves, session)
-        parked = [self._park(each) for each in batch.parked]
-        released = [DeleteOne({"_id": self._id(*at, offset)}) for at, offset in batch.released]
+        owner = self._owner()
+        parked = [parked_update(owner, each) for each in batch.parked]
+        released = [DeleteOne({"_id": own_id(owner, *at, offset)}) for at, offset in batch.released]
         writes: list[tuple[MongoCollection[Fields], list[UpdateOne | DeleteOne]]] = [
-            (self._documents, [_document_update(each) for each in batch.documents]),
-            (self._references, [_reference_update(each) for each in batch.references]),
+            (self._documents, [document_update(each) for each in batch.documents]),
+            (self._references, [reference_update(each) for each in batch.references]),
             (self._database[PARKED], [*parked, *released]),
         ]
         for collection, requests in writes:
@@ -136,7 +166,7 @@ class MongoStore:
                 collection.bulk_write(requests, session=session)
 
     def _move(self, moves: Mapping[TopicPartition, Move], session: ClientSession) -> None:
-        requests = [self._position_update(at, move) for at, move in moves.items()]
+        requests = [position_update(self._owner(), at, move) for at, move in moves.items()]
         try:
             result = self._database[POSITIONS].bulk_write(requests, session=session)
         except BulkWriteError as error:
@@ -146,19 +176,50 @@ class MongoStore:
         if result.matched_count + result.upserted_count != len(requests):
             raise Fenced(f"{self._model.name}: a position of {sorted(moves)} has moved")
 
-    def _position_update(self, at: TopicPartition, move: Move) -> UpdateOne:
-        """Conditional on the expected offset; `expected=None` inserts, or hits the existing id."""
-        is_new = move.expected is None
-        condition = {"$exists": False} if is_new else move.expected
-        fields = {**self._owner(), **at._asdict(), **records.position_fields(move.position)}
-        pipeline = [{"$set": {**_literals(fields), "updated_at": NOW}}]
-        return UpdateOne({"_id": self._id(*at), "position": condition}, pipeline, upsert=is_new)
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """See the port."""
+        with _verdicts():
+            self._require_objects()
+            _insert_or_merge(self._documents, documents, DOCUMENTS)
+            _insert_or_merge(self._references, references, REFERENCES)
 
-    def _park(self, record: ParkedRecord) -> UpdateOne:
-        fields = {**self._owner(), **records.parked_fields(record)}
-        parked_at = {"$ifNull": ["$parked_at", NOW]}
-        pipeline = [{"$set": {**_literals(fields), "parked_at": parked_at}}]
-        return UpdateOne({"_id": self._id(*record.at, record.offset)}, pipeline, upsert=True)
+    def complete(self) -> None:
+        """See the port. Waits for the index without a bound of time: a bound would end its build."""
+        with _verdicts(), pymongo.timeout(None):
+            self._require_objects()
+            if self._model.link:
+                self._documents.create_index([self._link, "reference.version"])
+
+    def _require_objects(self) -> None:
+        """Turns away who comes after `drop`: MongoDB would make the collection anew."""
+        if not self._database.list_collection_names(filter={"name": self._documents.name}):
+            raise LookupError(f"there is no collection {self._documents.name}")
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """See the port."""
+        given = {"$gt": after, "$lte": until}
+        bounds = {operator: key for operator, key in given.items() if key is not None}
+        with _verdicts():
+            found = self._documents.find({"_id": bounds} if bounds else {}, limit=limit)
+            return [document_of(row) for row in found.sort("_id")]
+
+    def size(self) -> Size:
+        """See the port. Counted, because a server that was killed estimates wrongly."""
+        with _verdicts():
+            count = self._documents.count_documents({}, hint="_id_")
+            stored = [
+                self._database.command("collStats", each.name)["totalSize"]
+                for each in (self._documents, self._references)
+            ]
+            return Size(count, sum(stored))
+
+    def drop(self) -> None:
+        """See the port. Positions go first, so that a late writer is fenced."""
+        with _verdicts():
+            for name in (POSITIONS, PARKED):
+                self._database[name].delete_many(self._owner())
+            self._documents.drop()
+            self._references.drop()
 
     def patch_references(self, reference: Reference, limit: int) -> int:
         """See the port. Each document is merged atomically, so no transaction is needed."""
@@ -170,7 +231,7 @@ class MongoStore:
             )
             keys = [row["_id"] for row in found]
             if keys:
-                merge = {"reference": _newest("reference", reference.section)}
+                merge = {"reference": newest("reference", reference.section)}
                 self._documents.update_many({"_id": {"$in": keys}}, [{"$set": merge}])
             return len(keys)
 
@@ -204,30 +265,6 @@ class MongoStore:
     def _owner(self) -> Fields:
         return {"projection": self._model.name, "generation": self._generation}
 
-    def _id(self, *parts: object) -> str:
-        return state_id(self._model.name, self._generation, *parts)
-
-    def _create_collections(self) -> None:
-        own = [self._documents.name, *([self._references.name] if self._model.reference else [])]
-        for name in (PROJECTIONS, GENERATIONS, POSITIONS, PARKED, *own):
-            _create_collection(self._database, name)
-
-    def _create_indexes(self) -> None:
-        owner = ["projection", "generation"]
-        self._database[POSITIONS].create_index(owner)
-        self._database[PARKED].create_index([*owner, "topic", "partition", "record_offset"])
-        if self._model.link:
-            self._documents.create_index([self._link, "reference.version"])
-
-    def _settle(self, collection: str, key: str, fields: Fields) -> Fields:
-        """Writes the record unless there is one; answers the one that stands."""
-        created = {"created_at": NOW} if collection == GENERATIONS else {}
-        pipeline = [{"$set": {**_literals(fields), **created}}]
-        target: MongoCollection[Fields] = self._database[collection]
-        with suppress(DuplicateKeyError):  # another owner was first, or it is there for long
-            target.update_one({"_id": key, "projection": {"$exists": False}}, pipeline, upsert=True)
-        return target.find_one({"_id": key}) or fields
-
 
 def _bounds(url: str) -> dict[str, Any]:
     """Client limits that the URL leaves open."""
@@ -235,70 +272,27 @@ def _bounds(url: str) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name.lower() not in url.lower()}
 
 
-def _create_collection(database: Any, name: str) -> None:
-    try:
-        database.create_collection(name, check_exists=False)
-    except CollectionInvalid:
+def _insert_or_merge(
+    collection: MongoCollection[Fields], given: Sequence[Written], form: Form[Written]
+) -> None:
+    """Inserts what is new, which is fast, and merges what turns out to be there and older."""
+    if not given:
         return
-    except OperationFailure as error:
-        if error.code != NAMESPACE_EXISTS:
+    rows = [form.row(each) for each in given]
+    try:
+        collection.insert_many(rows, ordered=False)
+    except BulkWriteError as error:
+        failed = error.details["writeErrors"]
+        refused = any(each["code"] != DUPLICATE_KEY for each in failed)
+        if refused or error.details["writeConcernErrors"]:
             raise
-
-
-def _document_update(document: Document) -> UpdateOne:
-    partition: Any = {"$ifNull": ["$partition", document.partition]}
-    if document.primary is not None:
-        stored = {"$ifNull": ["$partition", document.partition]}
-        newer = _is_newer("primary.version", document.primary.version)
-        partition = {"$cond": [newer, document.partition, stored]}
-    merge = {
-        "partition": partition,
-        "primary": _newest("primary", document.primary),
-        "reference": _newest("reference", document.reference),
-    }
-    return UpdateOne({"_id": document.key}, [{"$set": merge}], upsert=True)
-
-
-def _newest(name: str, section: Section | None) -> Fields:
-    """An expression: the stored section, or `section` when that is newer."""
-    stored = {"$ifNull": [f"${name}", None]}
-    if section is None:
-        return stored
-    fields = {"$literal": records.section_fields(section)}
-    return {"$cond": [_is_newer(f"{name}.version", section.version), fields, stored]}
-
-
-def _is_newer(path: str, version: int) -> Fields:
-    return {"$lt": [{"$ifNull": [f"${path}", 0]}, version]}
-
-
-def _reference_update(reference: Reference) -> UpdateOne:
-    section = reference.section
-    newer = _is_newer("version", section.version)
-    values = {
-        "partition": reference.partition,
-        "event_id": section.event_id,
-        "body": section.body,
-        "version": section.version,
-    }
-    merge: Fields = {
-        name: {"$cond": [newer, {"$literal": value}, f"${name}"]} for name, value in values.items()
-    }
-    merge["fanned_out_version"] = {"$max": ["$fanned_out_version", reference.fanned_out_version]}
-    return UpdateOne({"_id": reference.key}, [{"$set": merge}], upsert=True)
-
-
-def _literals(fields: Fields) -> Fields:
-    return {name: {"$literal": value} for name, value in fields.items()}
-
-
-def _document(row: Fields) -> Document:
-    return Document(
-        row["_id"],
-        row["partition"],
-        records.section_of(row["primary"]),
-        records.section_of(row["reference"]),
-    )
+        present = {given[each["index"]].key: given[each["index"]] for each in failed}
+        for row in collection.find({"_id": {"$in": list(present)}}, VERSIONS):
+            mine = form.versions(form.row(present[row["_id"]]))
+            if not any(map(gt, mine, form.versions(row))):
+                del present[row["_id"]]
+        if present:
+            collection.bulk_write([form.update(each) for each in present.values()], ordered=False)
 
 
 @contextmanager

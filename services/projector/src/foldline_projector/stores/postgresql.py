@@ -5,7 +5,9 @@ transaction. Positions come first, so a zombie is turned away before it writes a
 
 Concurrency: documents are copied into a table of the session and merged by one statement, each
 section guarded by its own version, in the order of keys, so that two writers take locks in the same
-order. A position is updated only where it holds the expected offset; no such row is `Fenced`.
+order. A position is updated only where it holds the expected offset; no such row is `Fenced`. A bulk
+load goes the same guarded way. Indexes are built while writers of the generation wait, so a generation
+is completed before a projector follows it.
 
 Failure: a server that is away, fails over, or picks this transaction as a deadlock's victim is
 `RetryLater`; a commit whose outcome is unknown is too, since positions are read again before
@@ -14,7 +16,6 @@ anything is retried. Any other error of the database crashes.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -22,70 +23,38 @@ from psycopg import errors, sql
 from psycopg_pool import ConnectionPool
 
 from foldline_contracts.readmodels import Column
-from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
 from foldline_projector.projection import Projection
+from foldline_projector.stores import postgresql_state as state
 from foldline_projector.stores.port import (
     Batch,
     Body,
     Document,
     Fenced,
-    FoldVersionMismatch,
     Move,
     ParkedRecord,
     Position,
     Reference,
     RetryLater,
     Section,
+    Size,
+    StateRecord,
+    StateTable,
     TopicPartition,
 )
-from foldline_projector.stores.postgresql_tables import KINDS, STATE, Layout, jsonb
+from foldline_projector.stores.postgresql_state import Row
+from foldline_projector.stores.postgresql_tables import KINDS, Layout, jsonb
 
-Row = tuple[Any, ...]
 Connection = psycopg.Connection[Row]
 
 AWAY_SECONDS = 1.0
 CONFLICT_SECONDS = 0.05
 POOL_SECONDS = 5.0
 CONNECT_SECONDS = 5
-#: One lock for all projections: DDL that two of them run at once would collide in the catalogue.
+#: Lock for DDL that two owners would otherwise run at once and collide in the catalogue: alone for the
+#: shared tables, and with the name of its documents for a generation's.
 PREPARE_LOCK = 0x466F6C64
 #: UTC, so that times come back as they went in; no write waits for ever on another's lock.
 OPTIONS = "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
-
-SELECT_POSITIONS = (
-    "SELECT topic, partition, position, end_offset, recorded_at, oldest_recorded_at, as_of,"
-    f" incarnation FROM {POSITIONS} WHERE projection = %s AND generation = %s"
-)
-INSERT_POSITION = (
-    f"INSERT INTO {POSITIONS} (position, end_offset, recorded_at, oldest_recorded_at, as_of,"
-    " incarnation, projection, generation, topic, partition)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-)
-UPDATE_POSITION = (
-    f"UPDATE {POSITIONS} SET position = %s, end_offset = %s, recorded_at = %s,"
-    " oldest_recorded_at = %s, as_of = %s, incarnation = %s, updated_at = clock_timestamp()"
-    " WHERE projection = %s AND generation = %s AND topic = %s AND partition = %s"
-    " AND position = %s"
-)
-_PARKED_FIELDS = (
-    "topic, partition, record_offset, kind, aggregate_id, version, event_id, reason, detail,"
-    " value, recorded_at"
-)
-SELECT_PARKED = (
-    f"SELECT {_PARKED_FIELDS} FROM {PARKED} WHERE projection = %s AND generation = %s"
-    " AND (topic, partition) IN (SELECT * FROM unnest(%s::text[], %s::int4[]))"
-    " ORDER BY topic, partition, record_offset"
-)
-INSERT_PARKED = (
-    f"INSERT INTO {PARKED} (projection, generation, {_PARKED_FIELDS})"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    " ON CONFLICT (projection, generation, topic, partition, record_offset)"
-    " DO UPDATE SET reason = excluded.reason, detail = excluded.detail"
-)
-DELETE_PARKED = (
-    f"DELETE FROM {PARKED} WHERE projection = %s AND generation = %s"
-    " AND topic = %s AND partition = %s AND record_offset = %s"
-)
 
 
 class PostgresStore:
@@ -121,31 +90,39 @@ class PostgresStore:
         with _verdicts(), self._pool.connection() as connection:
             yield connection
 
-    def prepare(self, partitions: Mapping[str, int], fold_version: int) -> None:
+    def prepare(self) -> None:
         """See the port."""
-        name, generation = self._owner
-        group = self._model.consumer_group(generation)
         with self._transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (PREPARE_LOCK,))
-            connection.execute(STATE)
+            connection.execute(state.CREATE)
+
+    def create(self, *, indexed: bool = True) -> None:
+        """See the port."""
+        with self._alone() as connection:
             connection.execute(self._layout.create())
+            for index in self._layout.create_indexes() if indexed else ():
+                connection.execute(index)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """A transaction that no other change of this generation's objects runs beside."""
+        name = self._model.documents(self._owner[1])
+        with self._transaction() as connection:
             connection.execute(
-                f"INSERT INTO {GENERATIONS} (projection, generation, fold_version, consumer_group,"
-                " state, partitions) VALUES (%s, %s, %s, %s, 'live', %s) ON CONFLICT DO NOTHING",
-                (name, generation, fold_version, group, jsonb(dict(partitions))),
+                "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (PREPARE_LOCK, name)
             )
-            connection.execute(
-                f"INSERT INTO {PROJECTIONS} VALUES (%s, %s) ON CONFLICT DO NOTHING", self._owner
-            )
-            stored = connection.execute(
-                f"SELECT fold_version FROM {GENERATIONS} WHERE projection = %s AND generation = %s",
-                self._owner,
-            ).fetchone()
-        if stored is None or stored[0] != fold_version:
-            found = None if stored is None else stored[0]
-            raise FoldVersionMismatch(
-                f"{name} generation {generation} has fold version {found}, this code {fold_version}"
-            )
+            yield connection
+
+    def records(self, table: StateTable) -> list[StateRecord]:
+        """See the port."""
+        rows = self._select(state.select_records(table), (self._model.name,))
+        return [state.record_of(table, row) for row in rows]
+
+    def replace(self, table: StateTable, record: StateRecord, expected: int) -> bool:
+        """See the port."""
+        statement, parameters = state.replace_record(table, record, expected)
+        with self._transaction() as connection:
+            return connection.execute(statement, parameters).rowcount == 1
 
     def load(self, keys: Collection[str]) -> dict[str, Document]:
         """See the port."""
@@ -181,26 +158,24 @@ class PostgresStore:
             if batch.documents:
                 self._merge(cursor, batch.documents)
             if batch.references:
-                references = sorted(batch.references, key=attrgetter("key"))
-                rows = [_reference_row(reference) for reference in references]
-                cursor.executemany(self._layout.upsert_reference(), rows)
+                self._merge_sources(cursor, batch.references)
             if batch.parked:
-                rows = [(*self._owner, *_parked_row(record)) for record in batch.parked]
-                cursor.executemany(INSERT_PARKED, rows)
+                rows = [(*self._owner, *state.parked_row(record)) for record in batch.parked]
+                cursor.executemany(state.INSERT_PARKED, rows)
             if batch.released:
                 rows = [(*self._owner, *at, offset) for at, offset in batch.released]
-                cursor.executemany(DELETE_PARKED, rows)
+                cursor.executemany(state.DELETE_PARKED, rows)
 
     def _move(self, cursor: psycopg.Cursor[Row], moves: Mapping[TopicPartition, Move]) -> None:
         inserts: list[Row] = []
         updates: list[Row] = []
         for at, move in sorted(moves.items()):
-            row = (*_position_row(move.position), *self._owner, *at)
+            row = (*state.position_row(move.position), *self._owner, *at)
             if move.expected is None:
                 inserts.append(row)
             else:
                 updates.append((*row, move.expected))
-        for statement, rows in ((INSERT_POSITION, inserts), (UPDATE_POSITION, updates)):
+        for statement, rows in ((state.INSERT_POSITION, inserts), (state.UPDATE_POSITION, updates)):
             if not rows:
                 continue
             cursor.executemany(statement, rows)
@@ -217,6 +192,10 @@ class PostgresStore:
         if any(document.primary is None for document in documents):
             cursor.execute(self._layout.merge_references())
 
+    def _merge_sources(self, cursor: psycopg.Cursor[Row], references: Sequence[Reference]) -> None:
+        columns = [list(column) for column in zip(*map(_reference_row, references), strict=True)]
+        cursor.execute(self._layout.upsert_references(), columns)
+
     def _row(self, document: Document) -> list[Any]:
         model = self._model
         row = [document.key, document.partition]
@@ -224,6 +203,41 @@ class PostgresStore:
         if self._layout.reference:
             row += _section_row(document.reference, model.reference_columns)
         return row
+
+    def fill(self, documents: Sequence[Document], references: Sequence[Reference]) -> None:
+        """See the port. One transaction all the same: the merge is fastest as one statement."""
+        with self._transaction() as connection, connection.cursor() as cursor:
+            if documents:
+                self._merge(cursor, documents)
+            if references:
+                self._merge_sources(cursor, references)
+
+    def complete(self) -> None:
+        """See the port. Indexes and statistics appear together."""
+        with self._alone() as connection:
+            for index in self._layout.create_indexes():
+                connection.execute(index)
+            connection.execute(self._layout.analyze())
+
+    def scan(self, after: str | None, until: str | None, limit: int) -> list[Document]:
+        """See the port. The order is the database's collation, as the primary key has it."""
+        statement = self._layout.scan(after=after is not None, until=until is not None)
+        bounds = [bound for bound in (after, until) if bound is not None]
+        return [self._document(row) for row in self._select(statement, (*bounds, limit))]
+
+    def size(self) -> Size:
+        """See the port."""
+        try:
+            return Size(*self._select(self._layout.size(), ())[0])
+        except errors.UndefinedTable:
+            return Size(0, 0)
+
+    def drop(self) -> None:
+        """See the port. Positions go first, so that a late writer is fenced."""
+        with self._alone() as connection:
+            for delete in state.DELETE_OWN:
+                connection.execute(delete, self._owner)
+            connection.execute(self._layout.drop())
 
     def patch_references(self, reference: Reference, limit: int) -> int:
         """See the port."""
@@ -236,26 +250,15 @@ class PostgresStore:
 
     def positions(self) -> dict[TopicPartition, Position]:
         """See the port."""
-        return {
-            TopicPartition(topic, partition): Position(
-                offset=offset,
-                end=end,
-                recorded_at=recorded_at,
-                oldest_recorded_at=oldest,
-                as_of=as_of,
-                incarnation=incarnation,
-            )
-            for topic, partition, offset, end, recorded_at, oldest, as_of, incarnation in (
-                self._select(SELECT_POSITIONS, self._owner)
-            )
-        }
+        return dict(map(state.position_of, self._select(state.SELECT_POSITIONS, self._owner)))
 
     def parked(self, partitions: Iterable[TopicPartition]) -> list[ParkedRecord]:
         """See the port."""
         wanted = list(partitions)
         topics, numbers = [at.topic for at in wanted], [at.partition for at in wanted]
         return [
-            _parked_of(row) for row in self._select(SELECT_PARKED, (*self._owner, topics, numbers))
+            state.parked_of(row)
+            for row in self._select(state.SELECT_PARKED, (*self._owner, topics, numbers))
         ]
 
     def close(self) -> None:
@@ -299,31 +302,3 @@ def _reference_row(reference: Reference) -> Row:
     section = reference.section
     marks = (section.version, section.event_id, reference.fanned_out_version)
     return (reference.key, reference.partition, *marks, jsonb(section.body))
-
-
-def _position_row(position: Position) -> Row:
-    moments = (position.recorded_at, position.oldest_recorded_at, position.as_of)
-    return (position.offset, position.end, *moments, position.incarnation)
-
-
-def _parked_row(record: ParkedRecord) -> Row:
-    event = (record.kind, record.aggregate_id, record.version, record.event_id)
-    verdict = (record.reason, record.detail, record.value, record.recorded_at)
-    return (*record.at, record.offset, *event, *verdict)
-
-
-def _parked_of(row: Row) -> ParkedRecord:
-    topic, partition, offset, kind, aggregate_id, version, event_id, *rest = row
-    reason, detail, value, recorded_at = rest
-    return ParkedRecord(
-        at=TopicPartition(topic, partition),
-        offset=offset,
-        kind=kind,
-        aggregate_id=aggregate_id,
-        version=version,
-        event_id=event_id,
-        reason=reason,
-        detail=detail,
-        value=value,
-        recorded_at=recorded_at,
-    )

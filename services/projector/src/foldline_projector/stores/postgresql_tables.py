@@ -18,7 +18,6 @@ from psycopg.types.json import Jsonb
 
 from foldline_contracts import money, times
 from foldline_contracts.readmodels import Column, ColumnType, ReadModel
-from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
 
 INCOMING = "foldline_incoming"
 
@@ -53,56 +52,6 @@ KINDS: Mapping[ColumnType, Kind] = {
     "integer": Kind("int8", _same, _same),
     "json": Kind("jsonb", jsonb, _same),
 }
-
-STATE = f"""
-CREATE TABLE IF NOT EXISTS {PROJECTIONS} (
-    projection text PRIMARY KEY,
-    active_generation integer NOT NULL
-);
-CREATE TABLE IF NOT EXISTS {GENERATIONS} (
-    projection text NOT NULL,
-    generation integer NOT NULL,
-    fold_version integer NOT NULL,
-    consumer_group text NOT NULL,
-    state text NOT NULL,
-    partitions jsonb NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (projection, generation)
-);
-CREATE TABLE IF NOT EXISTS {POSITIONS} (
-    projection text NOT NULL,
-    generation integer NOT NULL,
-    topic text NOT NULL,
-    partition integer NOT NULL,
-    position bigint NOT NULL,
-    end_offset bigint NOT NULL,
-    recorded_at timestamptz,
-    oldest_recorded_at timestamptz,
-    as_of timestamptz,
-    incarnation bigint,
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (projection, generation, topic, partition)
-) WITH (fillfactor = 50);
-CREATE TABLE IF NOT EXISTS {PARKED} (
-    projection text NOT NULL,
-    generation integer NOT NULL,
-    topic text NOT NULL,
-    partition integer NOT NULL,
-    record_offset bigint NOT NULL,
-    kind text NOT NULL,
-    aggregate_id text NOT NULL,
-    version bigint,
-    event_id text,
-    reason text NOT NULL,
-    detail text NOT NULL,
-    value bytea NOT NULL,
-    recorded_at timestamptz NOT NULL,
-    parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (projection, generation, topic, partition, record_offset)
-);
-CREATE INDEX IF NOT EXISTS {PARKED}_aggregate
-    ON {PARKED} (projection, generation, kind, aggregate_id);
-"""
 
 
 @dataclass(frozen=True)
@@ -146,12 +95,11 @@ class Layout:
         return sql.Identifier(fields[self.read_model.link or ""])
 
     def create(self) -> sql.Composed:
-        """DDL of the generation's objects."""
+        """DDL of the generation's tables, with the primary keys that the guards need."""
         statements = [
             sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (key))").format(
                 self.documents, _declared(self.columns, required=("partition", *_MARKS))
-            ),
-            *(self._index(suffix, columns) for suffix, columns in self._indexes().items()),
+            )
         ]
         if self.reference:
             statements.append(
@@ -162,6 +110,18 @@ class Layout:
                 ).format(self.references)
             )
         return sql.SQL("; ").join(statements)
+
+    def create_indexes(self) -> list[sql.Composed]:
+        """DDL of the secondary indexes."""
+        return [self._index(suffix, columns) for suffix, columns in self._indexes().items()]
+
+    def analyze(self) -> sql.Composed:
+        """Statistics for the planner, which autovacuum would bring only later."""
+        return sql.SQL("ANALYZE {}").format(self.documents)
+
+    def drop(self) -> sql.Composed:
+        """Removes the generation's tables."""
+        return sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self.documents, self.references)
 
     def _indexes(self) -> dict[str, str]:
         """The read model's indexes, and one on the link where none begins with it."""
@@ -234,6 +194,26 @@ class Layout:
             _names(self.columns), self.documents
         )
 
+    def scan(self, *, after: bool, until: bool) -> sql.Composed:
+        """A page of documents in the order of the primary key, with the bounds that are given."""
+        bounds = ([sql.SQL("key > %s")] if after else []) + (
+            [sql.SQL("key <= %s")] if until else []
+        )
+        where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(bounds) if bounds else sql.SQL("")
+        return sql.SQL("SELECT {} FROM {}{} ORDER BY key LIMIT %s").format(
+            _names(self.columns), self.documents, where
+        )
+
+    def size(self) -> sql.Composed:
+        """The number of documents, and the bytes of both tables with their indexes."""
+        documents, references = (
+            sql.Literal(table.as_string(None)) for table in (self.documents, self.references)
+        )
+        return sql.SQL(
+            "SELECT count(*), pg_total_relation_size({}::regclass)"
+            " + coalesce(pg_total_relation_size(to_regclass({})), 0) FROM {}"
+        ).format(documents, references, self.documents)
+
     def select_references(self) -> sql.Composed:
         """Reference sources by key."""
         return sql.SQL(
@@ -241,8 +221,8 @@ class Layout:
             " FROM {} WHERE key = ANY(%s)"
         ).format(self.references)
 
-    def upsert_reference(self) -> sql.Composed:
-        """A reference source, only if newer; its fanned out version only grows."""
+    def upsert_references(self) -> sql.Composed:
+        """Reference sources, given as columns, only if newer; the fanned out version only grows."""
         newer = "excluded.version > r.version"
         changes = ", ".join(
             f"{name} = CASE WHEN {newer} THEN excluded.{name} ELSE r.{name} END"
@@ -250,7 +230,8 @@ class Layout:
         )
         return sql.SQL(
             "INSERT INTO {} AS r (key, partition, version, event_id, fanned_out_version, body)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO UPDATE SET "
+            " SELECT * FROM unnest(%s::text[], %s::int4[], %s::int8[], %s::text[], %s::int8[],"
+            " %s::jsonb[]) ORDER BY 1 ON CONFLICT (key) DO UPDATE SET "
             + changes
             + ", fanned_out_version = greatest(excluded.fanned_out_version, r.fanned_out_version)"
         ).format(self.references)
