@@ -5,6 +5,7 @@
         stack.kill("connect", signal.SIGKILL)   # supervisord starts it again
         stack.wait_ready("connect")
         stack.stop("kafka"); stack.start("kafka")
+    with stack.frozen("postgres"): ...
 
 It runs beside a demo because nothing is shared with one but the installed programs. Addresses that the environment gives
 are ignored here: a test must not write into somebody's database.
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ from foldline_local.ports import is_taken
 from foldline_local.stack import Stack
 
 END_SECONDS = 30
+POLL_SECONDS = 0.01
+#: A signal takes effect a moment after it was sent.
+STILL = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
 # Keeps every port below 32768, from where the kernel takes the near ends of outgoing connections.
 OFFSETS = range(1500, 5700, 100)
 
@@ -68,6 +73,22 @@ class RunningStack:
         for member in family:
             member.send_signal(number)
         psutil.wait_procs(family, timeout=END_SECONDS)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """The process and its children stand still for the block. Their kernel still answers TCP for them."""
+        process = psutil.Process(self.pid(name))
+        process.suspend()
+        family = [process, *process.children(recursive=True)]
+        try:
+            for member in family:
+                member.suspend()
+            while any(member.status() not in STILL for member in family):
+                time.sleep(POLL_SECONDS)
+            yield
+        finally:
+            for member in reversed(family):
+                member.resume()
 
     def stop(self, name: str) -> None:
         """Stop in good order, and keep it stopped."""

@@ -7,6 +7,7 @@ slot; what needs slot, Debezium and Kafka uses the stack's database (`stack` bel
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -32,7 +33,14 @@ ITEM = {"productId": "p1", "name": "Lamp", "quantity": 2, "unitPrice": "19.99"}
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
     """A database with the schema, the slice maps, and no slot."""
-    given = make_url(os.environ["FOLDLINE_WRITE_DATABASE_URL"])
+    with own_database(os.environ["FOLDLINE_WRITE_DATABASE_URL"]) as url:
+        yield url
+
+
+@contextmanager
+def own_database(beside: str) -> Iterator[str]:
+    """Such a database on the server of another one."""
+    given = make_url(beside)
     name = f"command_{uuid4().hex[:12]}"
     server = given.set(username="postgres", database="postgres").render_as_string(False)
     with psycopg.connect(server, autocommit=True) as connection:

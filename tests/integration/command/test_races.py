@@ -89,7 +89,9 @@ def test_a_key_at_once_places_one_order(api: Api, sql: Sql) -> None:
 
 
 def test_a_key_whose_first_command_still_runs_is_refused(database_url: str) -> None:
-    engine: Engine = database.create(database_url, connections=2, timeout_seconds=3)
+    engine: Engine = database.create(
+        database_url, connections=2, timeout_seconds=3, statement_seconds=10
+    )
     inside, leave = threading.Event(), threading.Event()
     conditions = Conditions(idempotency_key=uuid4().hex, fingerprint="one")
 

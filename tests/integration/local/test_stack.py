@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 import uuid
 from contextlib import closing
 
@@ -15,20 +14,13 @@ import pytest
 from elasticsearch import Elasticsearch
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
+from support.eventually import eventually
 
 from foldline_local.errors import LocalError
 from foldline_local.stack import Stack
 from foldline_local.testing import free_offset, isolated, running_stack, scratch
 
 pytestmark = pytest.mark.integration
-
-
-def eventually(check, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def clickhouse(stack):
@@ -56,7 +48,7 @@ def test_kafka_keeps_what_is_produced_and_invents_no_topics(stack):
     with closing(
         KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
     ) as consumer:
-        records = eventually(lambda: consumer.poll(timeout_ms=500))
+        records = eventually(lambda: consumer.poll(timeout_ms=500), within=30)
         assert [(r.key, r.value) for batch in records.values() for r in batch] == [(b"k", b"v")]
         assert "never-made" not in consumer.topics()
 
@@ -94,16 +86,16 @@ def test_a_committed_row_arrives_in_kafka_through_debezium(stack):
         connector = f"{stack.urls['FOLDLINE_CONNECT_URL']}/connectors/thing"
         httpx.put(f"{connector}/config", json=config, timeout=30).raise_for_status()
         active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'thing_slot'"
-        eventually(lambda: (write.execute(active).fetchone() or (False,))[0])
+        eventually(lambda: (write.execute(active).fetchone() or (False,))[0], within=30)
         write.execute("INSERT INTO thing VALUES (7)")
         with closing(
             KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
         ) as consumer:
-            records = eventually(lambda: consumer.poll(timeout_ms=500))
+            records = eventually(lambda: consumer.poll(timeout_ms=500), within=30)
         (record,) = (r for batch in records.values() for r in batch)
         assert json.loads(record.value)["payload"]["after"] == {"id": 7}
         httpx.delete(connector, timeout=30).raise_for_status()
-        eventually(lambda: not write.execute(active).fetchone()[0])
+        eventually(lambda: not write.execute(active).fetchone()[0], within=30)
         write.execute("SELECT pg_drop_replication_slot('thing_slot')")
 
 

@@ -34,13 +34,17 @@ PARTITIONS = 4
 MODULE = """
 from dataclasses import replace
 from foldline_contracts.orders.events import CUSTOMERS, ORDERS
-from foldline_contracts.orders.readmodels import ORDER_SUMMARIES
-from foldline_projector.orders.summaries import PROJECTION as SUMMARIES
+from foldline_projector.orders.{base} import PROJECTION as BASE
 
 MY_ORDERS = replace(ORDERS, name="orders-{id}", topic="order-events-{id}")
 MY_CUSTOMERS = replace(CUSTOMERS, name="customers-{id}", topic="customer-events-{id}")
-MODEL = replace(ORDER_SUMMARIES, name="own-{id}", primary="orders-{id}", reference="customers-{id}")
-PROJECTION = replace(SUMMARIES, read_model=MODEL)
+MODEL = replace(
+    BASE.read_model,
+    name="own-{id}",
+    primary="orders-{id}",
+    reference="customers-{id}" if BASE.read_model.reference else None,
+)
+PROJECTION = replace(BASE, read_model=MODEL)
 """
 ENTRY_POINTS = """
 [foldline.aggregates]
@@ -78,7 +82,9 @@ class Process:
 class Domain:
     """One test's topics, projection and events."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: str = "summaries") -> None:
+        """`base`: the module in `foldline_projector.orders` whose projection it copies."""
+        self.base = base
         self.id = uuid4().hex[:10]
         self.name = f"own-{self.id}"
         self.table = f"own_{self.id}_g1"
@@ -90,7 +96,8 @@ class Domain:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: own-{self.id}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(ENTRY_POINTS.format(id=self.id))
-        (folder / f"own_{self.id}.py").write_text(MODULE.format(id=self.id))
+        self._module = folder / f"own_{self.id}.py"
+        self._module.write_text(MODULE.format(id=self.id, base=base))
         self._kafka = os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]
         self._create_topics()
         self.connect()
@@ -114,6 +121,10 @@ class Domain:
     def admin(self) -> Any:
         return KafkaAdminClient(bootstrap_servers=self._kafka)
 
+    def amend(self, code: str) -> None:
+        """Code that every process started from now on runs when it loads the domain."""
+        self._module.write_text(self._module.read_text() + code)
+
     def environ(self, more: Mapping[str, str]) -> dict[str, str]:
         return {
             **os.environ,
@@ -124,14 +135,14 @@ class Domain:
             **more,
         }
 
-    def start(self, ordinal: int = 0, **more: str) -> Process:
+    def start(self, ordinal: int = 0, *options: str, **more: str) -> Process:
         """Starts a projector; `more` is environment without the prefix."""
         given = {f"FOLDLINE_{name}": value for name, value in more.items()}
         given["FOLDLINE_PROJECTOR_ORDINAL"] = str(ordinal)
         log = self._folder / f"log-{len(self._processes)}"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [FOLDLINE, "projector", "run", self.name],
+                [FOLDLINE, "projector", "run", self.name, *options],
                 env=self.environ(given),
                 stdout=output,
                 stderr=output,
@@ -139,10 +150,15 @@ class Domain:
         self._processes.append(Process(popen, log))
         return self._processes[-1]
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
+    def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; `more` is environment without the prefix."""
+        given = {f"FOLDLINE_{name}": value for name, value in more.items()}
         return subprocess.run(
-            [FOLDLINE, *words], env=self.environ({}), capture_output=True, text=True, timeout=60
+            [FOLDLINE, *words],
+            env=self.environ(given),
+            capture_output=True,
+            text=True,
+            timeout=180,
         )
 
     def produce(self, events: Sequence[Event], again: int = 0) -> None:

@@ -1,6 +1,8 @@
 """Harm to a projector, its store and its broker: the documents end exact every time."""
 
+import os
 import signal
+from typing import Any
 
 import pytest
 from integration.projector.projecting import Domain
@@ -10,9 +12,17 @@ from support.order_events import LIFE, customer, numbered
 
 from foldline_contracts.codec import Event
 from foldline_local.testing import RunningStack
-from foldline_projector.engine.crash import POINTS
+from foldline_projector.engine.consumer import _Assignment
+from foldline_projector.engine.crash import COMMIT_POINTS
+from foldline_projector.engine.kafka import group_consumer
 
 pytestmark = pytest.mark.integration
+
+
+def piece(number: int) -> list[Event]:
+    """A new name of the customer between orders: its commit passes every point, however it is polled."""
+    names = customer("c1", "Ada", "Eve", "Bob", "Kim")
+    return [*orders(5, f"a{number}-"), names[number], *orders(5, f"b{number}-")]
 
 
 def everything() -> list[Event]:
@@ -22,21 +32,15 @@ def everything() -> list[Event]:
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", COMMIT_POINTS)
 def test_a_kill_at_any_point_of_a_commit_is_repeated_to_the_same_end(
     domain: Domain, point: str, nth: int
 ) -> None:
-    domain.produce(everything())
     killed = domain.start(CRASH_AT=f"{point}:{nth}")
-    # Points of a commit with references may be reached once only, when polls are large.
-    domain_done = eventually(
-        lambda: killed.popen.poll() is not None or domain.is_exact(), within=60
-    )
-    assert domain_done
-    if killed.popen.poll() is not None:
-        assert killed.popen.returncode == -signal.SIGKILL
-    else:
-        killed.stop()
+    for number in range(nth + 1):  # one after the other, so that each point is passed as often
+        domain.produce(piece(number))
+        eventually(lambda: killed.popen.poll() is not None or domain.is_exact(), within=60)
+    assert killed.ended(within=60) == -signal.SIGKILL
     domain.start()
     domain.become_exact()
 
@@ -133,6 +137,31 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(
     finally:
         stack.start("postgres")
     domain.become_exact(within=60)
+
+
+def test_polling_a_broker_that_stands_still_does_not_spin(
+    domain: Domain, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat is overdue while its answer is; that must not end every wait at once."""
+    kafka = {"bootstrap_servers": os.environ["FOLDLINE_KAFKA_BOOTSTRAP_SERVERS"]}
+    consumer = group_consumer(kafka, f"group-{domain.id}", "member", 10, 100)
+    consumer.subscribe([domain.orders], listener=_Assignment(consumer))
+    eventually(lambda: consumer.poll(timeout_ms=100) == {} and consumer.assignment(), within=60)
+    consumer.resume(*consumer.assignment())
+    once, rounds = consumer._poll_once, []
+
+    def counted(*args: Any, **named: Any) -> Any:
+        rounds.append(args)
+        return once(*args, **named)
+
+    domain.disconnect()
+    with stack.frozen("kafka"):
+        consumer.poll(timeout_ms=1000)  # four heartbeats long
+        monkeypatch.setattr(consumer, "_poll_once", counted)
+        consumer.poll(timeout_ms=1000)
+    consumer.close(timeout_ms=5000)
+    domain.connect()
+    assert 1 <= len(rounds) <= 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -17,7 +17,7 @@ from foldline_projector.cli import events, parked, projections, projector
 from foldline_projector.config import Settings
 from foldline_projector.engine import crash
 from foldline_projector.engine.cache import Cache
-from foldline_projector.engine.metrics import Metrics, serve
+from foldline_projector.engine.metrics import GenerationMetrics, Metrics, serve
 from foldline_projector.stores.port import Position, TopicPartition
 
 ENVIRON = {
@@ -109,6 +109,8 @@ def test_an_error_is_one_line() -> None:
 def test_a_crash_plan_names_a_known_point() -> None:
     with pytest.raises(ValueError, match="must be one of"):
         crash.arm("somewhere")
+    with pytest.raises(ValueError, match="0 is not a number of times"):
+        crash.arm("before_save:0")
     crash.reach("before_save")
 
 
@@ -126,12 +128,12 @@ T = datetime(2026, 3, 1, tzinfo=UTC)
 AT = TopicPartition("order-events", 4)
 
 
-def metrics() -> Metrics:
-    return Metrics("order-summaries", 2, lambda: T + timedelta(seconds=30))
+def metrics() -> GenerationMetrics:
+    return GenerationMetrics(Metrics(), "order-summaries", 2, lambda: T + timedelta(seconds=30))
 
 
-def sample(of: Metrics, name: str, **labels: str) -> float | None:
-    return of.registry.get_sample_value(f"foldline_projection_{name}", labels)
+def sample(of: GenerationMetrics, name: str, **labels: str) -> float | None:
+    return of.metrics.registry.get_sample_value(f"foldline_projection_{name}", labels)
 
 
 def test_lag_is_told_by_the_databases_clock() -> None:
@@ -146,16 +148,29 @@ def test_lag_is_told_by_the_databases_clock() -> None:
     assert sample(known, "lag_records", **labels) == 5
     assert sample(known, "lag_seconds", **labels) == 30
     assert sample(known, "position", **labels) == 3
-    assert sample(known, "parked_aggregates", projection="order-summaries") == 2
+    owner = {"projection": "order-summaries", "generation": "2"}
+    assert sample(known, "parked_aggregates", **owner) == 2
+    known.close()
+    assert sample(known, "lag_records", **labels) is None
+
+
+def test_generations_of_one_process_are_told_apart() -> None:
+    known = metrics()
+    other = GenerationMetrics(known.metrics, "order-summaries", 3, lambda: T)
+    known.count({"applied": 3})
+    other.count({"applied": 4})
+    for generation, applied in (("2", 3), ("3", 4)):
+        owner = {"projection": "order-summaries", "generation": generation}
+        assert sample(known, "events_total", outcome="applied", **owner) == applied
 
 
 def test_events_and_seconds_are_counted() -> None:
     known = metrics()
     known.count({"applied": 3, "duplicate": 1})
-    known.busy(0.5)
+    known.add_busy(0.5)
     with known.step("fold"):
         pass
-    name = {"projection": "order-summaries"}
+    name = {"projection": "order-summaries", "generation": "2"}
     assert sample(known, "events_total", outcome="applied", **name) == 3
     assert sample(known, "events_total", outcome="gap", **name) == 0
     assert sample(known, "busy_seconds_total", **name) == 0.5
@@ -173,7 +188,7 @@ def fetch(port: int, path: str) -> tuple[int, str]:
 
 def test_health_is_served_beside_the_metrics() -> None:
     is_ready = [False]
-    server = serve(("127.0.0.1", 0), metrics().registry, lambda: is_ready[0])
+    server = serve(("127.0.0.1", 0), metrics().metrics.registry, lambda: is_ready[0])
     try:
         port = server.server_address[1]
         assert fetch(port, "/healthz")[0] == 200
@@ -192,7 +207,7 @@ def test_a_taken_port_is_an_error() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="in use"):
-            serve(taken.getsockname(), metrics().registry, lambda: True)
+            serve(taken.getsockname(), metrics().metrics.registry, lambda: True)
 
 
 def test_every_variable_metric_and_crash_point_is_documented() -> None:
@@ -205,6 +220,6 @@ def test_every_variable_metric_and_crash_point_is_documented() -> None:
         if word.startswith("FOLDLINE_")
     }
     names = {word.rstrip(".,:;*") for word in variables} - {"FOLDLINE_KAFKA_", "FOLDLINE_"}
-    families = {family.name for family in metrics().registry.collect()}
+    families = {family.name for family in metrics().metrics.registry.collect()}
     for name in [*names, *families, *crash.POINTS]:
         assert name in text, f"{name} is not in docs/projector.md"

@@ -40,6 +40,7 @@ def create_app(settings: Settings) -> Flask:
         settings.write_database_url,
         connections=settings.threads,
         timeout_seconds=settings.database_timeout_seconds,
+        statement_seconds=settings.statement_timeout_seconds,
     )
     app.extensions["engine"] = engine  # for whoever closes the application, which tests do
     routes: list[web.CommandRoute] = []

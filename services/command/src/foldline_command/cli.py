@@ -23,6 +23,7 @@ from foldline_command import keeper
 from foldline_command import migrate as migrations
 from foldline_command import topics as topic_admin
 from foldline_command.config import write_database_url
+from foldline_command.rules import OutcomeUnknown
 from foldline_command.unit_of_work import NotReady
 from foldline_contracts.config import ConfigurationError, Environment, positive_float, positive_int
 from foldline_contracts.kafka_security import kafka_client_settings
@@ -33,6 +34,7 @@ EXPECTED = (
     connectors.ConnectorError,
     topic_admin.TopicMismatch,
     NotReady,
+    OutcomeUnknown,
     KafkaError,
     SQLAlchemyError,
     psycopg.Error,

@@ -23,6 +23,8 @@ class Settings:
     threads: int = 8
     #: `DATABASE_TIMEOUT_SECONDS`: how long a connection may take before the answer is 503.
     database_timeout_seconds: float = 3.0
+    #: `STATEMENT_TIMEOUT_SECONDS`: how long a statement may take before the answer is 503.
+    statement_timeout_seconds: float = 10.0
     #: `PROMETHEUS_MULTIPROC_DIR` (no prefix, set by `foldline_command.gunicorn`): where the
     #: processes of one service share their metrics.
     metrics_directory: str | None = None
@@ -37,6 +39,7 @@ class Settings:
             workers=env.get("WORKERS", positive_int, 2),
             threads=env.get("THREADS", positive_int, 8),
             database_timeout_seconds=env.get("DATABASE_TIMEOUT_SECONDS", positive_float, 3.0),
+            statement_timeout_seconds=env.get("STATEMENT_TIMEOUT_SECONDS", positive_float, 10.0),
             metrics_directory=environ.get("PROMETHEUS_MULTIPROC_DIR") or None,
         )
 

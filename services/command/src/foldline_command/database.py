@@ -2,8 +2,18 @@
 
 Table definitions here describe what the migrations made; a change is a migration first. Aggregates
 have a table per kind with one shape, declared by their domain through `aggregate_table`.
+
+No statement is waited for without end. A server that is well keeps `statement_timeout` itself and so
+answers for certain that nothing was done. One that is frozen or gone keeps no time-out, and as long as its
+kernel lives it acknowledges what we send, so TCP's time-outs do not come either: there only our own clock
+helps (`BoundedConnection`).
 """
 
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.errors import _WaitTimeout
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -15,6 +25,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     create_engine,
+    event,
     func,
     text,
 )
@@ -25,6 +36,8 @@ metadata = MetaData()
 
 #: Advisory lock that guards the slice map: commands share it, a change of the map takes it alone.
 SLICE_MAP_LOCK = 7171
+#: How much later than the server we give a statement up, so that the server's own word comes first.
+GRACE_SECONDS = 1.0
 PUBLICATION = "foldline_outbox"
 SLOT = "foldline_outbox"
 
@@ -90,10 +103,40 @@ def aggregate_table(name: str) -> Table:
     )
 
 
-def create(url: str, *, connections: int, timeout_seconds: float) -> Engine:
-    """An engine with at most `connections`; waiting for one or making one ends after the time-out."""
-    return create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
+R = TypeVar("R")
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that waits for an answer only so long, and is closed when none came.
+
+    What it did is rolled back when the server finds it closed, unless COMMIT had been sent before.
+    """
+
+    answer_seconds: float | None = None
+
+    def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
+        """Waits for one exchange with the server. Raises OperationalError."""
+        if timeout is not None:  # who asks for a bound of its own knows what it means
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.answer_seconds)
+        except _WaitTimeout as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(
+                f"the server did not answer within {self.answer_seconds} s"
+            ) from error
+
+
+def create(
+    url: str, *, connections: int, timeout_seconds: float, statement_seconds: float
+) -> Engine:
+    """An engine with at most `connections`. Waiting for one or making one ends after `timeout_seconds`,
+    a statement after `statement_seconds` by the server's clock, or `GRACE_SECONDS` later by ours.
+    """
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    bound = f"-c statement_timeout={round(statement_seconds * 1000)}"
+    engine = create_engine(
+        address,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=timeout_seconds,
@@ -101,5 +144,14 @@ def create(url: str, *, connections: int, timeout_seconds: float) -> Engine:
         connect_args={
             "connect_timeout": max(1, round(timeout_seconds)),
             "application_name": "foldline-command",
+            "options": f"{address.query.get('options', '')} {bound}",
         },
     )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Any, __: Any, arguments: Any, parameters: Any) -> psycopg.Connection[Any]:
+        made = BoundedConnection.connect(*arguments, **parameters)
+        made.answer_seconds = statement_seconds + GRACE_SECONDS
+        return made
+
+    return engine

@@ -7,14 +7,17 @@ acknowledged, (4) read the end offset of every partition. Then all that was comm
 
 Two keepers at once are harmless: each publishes truths, and days are made idempotently. Whatever is away
 (database, Kafka, Debezium) only delays the next watermark; the keeper tries again for ever and says so.
+Told to stop, it ends after the call in hand, and no call to Kafka takes longer than `KAFKA_SECONDS`.
 Nothing is dropped here: a day goes only once it is confirmed, audited and past its retention.
 """
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import FrameType
@@ -23,6 +26,7 @@ from typing import Any
 import psycopg
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.cluster import collect_hosts
 from kafka.errors import KafkaError
 from psycopg import sql
 
@@ -38,6 +42,10 @@ NOTICE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 MAINTENANCE_SECONDS = 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 10.0
+#: How long Kafka may take to answer. The keeper cannot end before the call in hand does, so this bounds that too.
+KAFKA_SECONDS = 3.0
+#: How long the producer may take to say farewell. What it still holds is only a watermark; the next one replaces it.
+CLOSE_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -68,11 +76,19 @@ class Topics:
     _consumer: KafkaConsumer = field(init=False)
     _producer: KafkaProducer = field(init=False)
     _admin: KafkaAdminClient = field(init=False)
+    _open: ExitStack = field(init=False)
 
     def __post_init__(self) -> None:
-        self._consumer = KafkaConsumer(group_id=None, enable_auto_commit=False, **self.kafka)
-        self._producer = KafkaProducer(acks="all", **self.kafka)
-        self._admin = KafkaAdminClient(**self.kafka)
+        _find_broker(self.kafka["bootstrap_servers"])
+        with ExitStack() as opened:  # closes the first clients when a later one cannot be made
+            bounded = {**self.kafka, **_bounds()}
+            self._consumer = KafkaConsumer(group_id=None, enable_auto_commit=False, **bounded)
+            opened.callback(self._consumer.close, timeout_ms=_milliseconds(CLOSE_SECONDS))
+            self._producer = KafkaProducer(acks="all", **_producer_bounds(), **bounded)
+            opened.callback(self._producer.close, timeout=CLOSE_SECONDS)
+            self._admin = KafkaAdminClient(**bounded)
+            opened.callback(self._admin.close)
+            self._open = opened.pop_all()
 
     def ends(self) -> Ends:
         """The end offset of every partition of every event topic."""
@@ -93,12 +109,43 @@ class Topics:
     def publish(self, published: Watermark) -> None:
         """Puts a watermark on its topic, acknowledged by all replicas."""
         value = watermark.encode(published)
-        self._producer.send(WATERMARKS, key=WATERMARK_KEY, value=value).get(timeout=10)
+        self._producer.send(WATERMARKS, key=WATERMARK_KEY, value=value).get(timeout=KAFKA_SECONDS)
 
     def close(self) -> None:
         """Releases connections."""
-        for client in (self._consumer, self._producer, self._admin):
-            client.close()
+        self._open.close()
+
+
+def _find_broker(servers: str | list[str]) -> None:
+    """Raises OSError unless a broker takes connections: a client that finds none leaves a thread and sockets behind."""
+    addresses = collect_hosts(servers)
+    for number, (host, port, _) in enumerate(addresses, 1):
+        try:
+            socket.create_connection((host, port), KAFKA_SECONDS / len(addresses)).close()
+            return
+        except OSError:
+            if number == len(addresses):
+                raise
+
+
+def _bounds() -> dict[str, int]:
+    """What keeps a client from waiting long for a broker that is away."""
+    return {
+        "bootstrap_timeout_ms": _milliseconds(KAFKA_SECONDS),
+        "request_timeout_ms": _milliseconds(KAFKA_SECONDS),
+    }
+
+
+def _producer_bounds() -> dict[str, int]:
+    """The same for sending, which waits for metadata, then for the acknowledgement."""
+    return {
+        "max_block_ms": _milliseconds(KAFKA_SECONDS),
+        "delivery_timeout_ms": _milliseconds(KAFKA_SECONDS),
+    }
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def keep(settings: Settings) -> None:

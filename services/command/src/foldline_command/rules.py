@@ -10,12 +10,13 @@ from foldline_contracts.problems import ProblemType
 
 
 class Refused(Exception):
-    """Base of every refusal: the command changed nothing and may be corrected or repeated.
+    """Base of every refusal: the command changed nothing, but for one, and may be corrected or repeated.
 
     Refused
     ├── (rules of a domain)  409, 404 or 422, declared beside the aggregate
     ├── VersionMismatch      412, `If-Match` named another version
     ├── Contended            503, other writers kept winning
+    ├── OutcomeUnknown       503, the one that may have changed something
     └── IdempotencyRefused   400, 409 or 422 (`foldline_command.idempotency`)
     """
 
@@ -47,6 +48,18 @@ class Contended(Refused):
         503,
         "Contended",
         "Other writers kept changing the aggregate; try again after `Retry-After`.",
+    )
+
+
+class OutcomeUnknown(Refused):
+    """The connection was lost, or given up, while the database was committing the command."""
+
+    problem = ProblemType(
+        "outcome-unknown",
+        503,
+        "Outcome unknown",
+        "The database did not say whether the command was carried out; repeat it with the same "
+        "`Idempotency-Key` to learn it, or to have it carried out now.",
     )
 
 

@@ -3,7 +3,8 @@
 Ordering: an aggregate's row is updated under its version, so the second of two writers waits for the
 first, finds the version gone and is run again (`Concurrent`); events of an aggregate therefore commit in
 version order, and Debezium reads commits in order. Concurrency: no lock is held while a command
-thinks. Failure: leaving the block without `commit` rolls everything back.
+thinks. Failure: leaving the block without `commit` rolls everything back; a connection that is lost during
+`commit` leaves the outcome unknown, and the command's idempotency key is what tells it later.
 
 A key's partition is looked up under the shared form of the slice map's lock: while a map
 changes (the lock taken alone) no command is between reading the old map and committing by it.
@@ -18,10 +19,11 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 
 from foldline_command import database
 from foldline_command.aggregate import Aggregate
-from foldline_command.rules import VersionMismatch
+from foldline_command.rules import OutcomeUnknown, VersionMismatch
 from foldline_contracts import codec
 from foldline_contracts.aggregates import AggregateKind
 from foldline_contracts.codec import Event
@@ -154,8 +156,15 @@ class UnitOfWork:
         return {key: partitions[number] for key, number in slices.items()}
 
     def commit(self) -> None:
-        """Makes everything durable at once."""
-        self.connection.commit()
+        """Makes everything durable at once. Raises OutcomeUnknown when the answer did not come."""
+        try:
+            self.connection.commit()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise OutcomeUnknown(
+                "The database did not say whether the command was carried out."
+            ) from error
 
 
 def _outbox_row(kind: AggregateKind, event: Event, partition: int) -> dict[str, Any]:

@@ -5,17 +5,13 @@ exit status is 0 when done, 1 when it failed, 2 when the call or the configurati
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from foldline_contracts.aggregates import aggregate_kinds
-from foldline_contracts.config import ConfigurationError
-from foldline_contracts.state import FIRST_GENERATION
+from foldline_projector.command_line import Usage, one_line_errors, the_projection
 from foldline_projector.inspection import (
-    Failed,
     events_of,
     following,
     parked_aggregates,
@@ -23,39 +19,13 @@ from foldline_projector.inspection import (
     partitions_of,
 )
 from foldline_projector.output import Output, output_option
-from foldline_projector.projection import Projection
 from foldline_projector.projection import projections as installed
 
 generation_option = click.option(
     "--generation",
     type=click.IntRange(min=1),
-    default=FIRST_GENERATION,
-    show_default=True,
-    help="Which generation of the read model.",
+    help="Which generation of the read model; by default the one that readers read.",
 )
-
-
-class Usage(click.ClickException):
-    """One line, exit status 2."""
-
-    exit_code = 2
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        raise Usage(str(error)) from error
-    except Failed as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _projection(name: str) -> Projection:
-    found = installed().get(name)
-    if found is None:
-        raise Usage(f"there is no projection {name!r}; there are: {', '.join(sorted(installed()))}")
-    return found
 
 
 @click.group()
@@ -76,9 +46,9 @@ def run_(name: str, generation: int | None) -> None:
     from foldline_projector.fleet import NotStarted
     from foldline_projector.main import run
 
-    with _one_line_errors():
+    with one_line_errors():
         try:
-            run(_projection(name), generation, os.environ)
+            run(the_projection(name), generation, os.environ)
         except (NotStarted, FoldVersionMismatch, NoSuchGeneration) as error:
             raise click.ClickException(str(error)) from error
 
@@ -108,10 +78,10 @@ def list_(output: Output) -> None:
 @click.argument("name")
 @generation_option
 @output_option
-def show(name: str, generation: int, output: Output) -> None:
+def show(name: str, generation: int | None, output: Output) -> None:
     """Show position, lag and watermark of each partition, from the projection's own store."""
-    with _one_line_errors():
-        output.show(partitions_of(_projection(name), generation, os.environ))
+    with one_line_errors():
+        output.show(partitions_of(the_projection(name), generation, os.environ))
 
 
 @click.group()
@@ -123,13 +93,13 @@ def parked() -> None:
 @click.argument("name", required=False)
 @generation_option
 @output_option
-def parked_list(name: str | None, generation: int, output: Output) -> None:
+def parked_list(name: str | None, generation: int | None, output: Output) -> None:
     """List parked aggregates of one projection, or of all of them."""
     names = sorted(installed()) if name is None else [name]
     rows: list[dict[str, Any]] = []
-    with _one_line_errors():
+    with one_line_errors():
         for each in names:
-            rows += parked_aggregates(_projection(each), generation, os.environ)
+            rows += parked_aggregates(the_projection(each), generation, os.environ)
     output.show(rows)
 
 
@@ -138,10 +108,10 @@ def parked_list(name: str | None, generation: int, output: Output) -> None:
 @click.argument("aggregate_id")
 @generation_option
 @output_option
-def parked_show(name: str, aggregate_id: str, generation: int, output: Output) -> None:
+def parked_show(name: str, aggregate_id: str, generation: int | None, output: Output) -> None:
     """Show the parked events of one aggregate, in order."""
-    with _one_line_errors():
-        rows = parked_records(_projection(name), generation, aggregate_id, os.environ)
+    with one_line_errors():
+        rows = parked_records(the_projection(name), generation, aggregate_id, os.environ)
     if not rows:
         raise click.ClickException(f"nothing of {aggregate_id} is parked in {name}")
     output.show(rows)
@@ -158,7 +128,7 @@ def events() -> None:
 @output_option
 def events_show(kind: str, aggregate_id: str, output: Output) -> None:
     """Show the events of one aggregate, such as `orders o-1`. Reads the whole topic."""
-    with _one_line_errors():
+    with one_line_errors():
         rows = events_of(_kind(kind), aggregate_id, os.environ)
     if not rows:
         raise click.ClickException(f"there are no events of {kind}/{aggregate_id}")
@@ -172,7 +142,7 @@ def events_show(kind: str, aggregate_id: str, output: Output) -> None:
 @output_option
 def events_tail(kind: str, last: int, follow: bool, output: Output) -> None:
     """Print the last events of a kind's topic, and with --follow those that arrive."""
-    with _one_line_errors():
+    with one_line_errors():
         for row in following(_kind(kind), last, follow, os.environ):
             output.line(row)
 

@@ -13,7 +13,9 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 
 from foldline_contracts.aggregates import aggregate_kinds
+from foldline_contracts.state import FIRST_GENERATION
 from foldline_projector.config import kafka_settings, store_url
+from foldline_projector.engine.generations import Registry
 from foldline_projector.engine.kafka import lone_consumer
 from foldline_projector.engine.records import decoded, moment
 from foldline_projector.projection import Projection
@@ -31,9 +33,17 @@ class Failed(Exception):
 
 
 @contextmanager
-def _opened(projection: Projection, generation: int, environ: Mapping[str, str]) -> Iterator[Store]:
-    store = open_store(store_url(environ, projection.read_model.store), projection, generation)
+def _opened(
+    projection: Projection, generation: int | None, environ: Mapping[str, str]
+) -> Iterator[Store]:
+    url = store_url(environ, projection.read_model.store)
+    store = open_store(url, projection, generation or FIRST_GENERATION)
     try:
+        store.prepare()
+        pointer = Registry(store, projection.read_model).pointer()
+        if generation is None and pointer is not None and pointer.active != FIRST_GENERATION:
+            store.close()
+            store = open_store(url, projection, pointer.active)
         yield store
     except RetryLater as error:
         raise Failed(
@@ -43,7 +53,9 @@ def _opened(projection: Projection, generation: int, environ: Mapping[str, str])
         store.close()
 
 
-def partitions_of(projection: Projection, generation: int, environ: Mapping[str, str]) -> list[Row]:
+def partitions_of(
+    projection: Projection, generation: int | None, environ: Mapping[str, str]
+) -> list[Row]:
     """Position, lag and watermark of each partition."""
     with _opened(projection, generation, environ) as store:
         positions = store.positions()
@@ -62,7 +74,7 @@ def partitions_of(projection: Projection, generation: int, environ: Mapping[str,
 
 
 def parked_aggregates(
-    projection: Projection, generation: int, environ: Mapping[str, str]
+    projection: Projection, generation: int | None, environ: Mapping[str, str]
 ) -> list[Row]:
     """Parked aggregates, each with what stopped it and how much waits."""
     waiting: dict[tuple[str, str], list[ParkedRecord]] = {}
@@ -84,7 +96,7 @@ def parked_aggregates(
 
 
 def parked_records(
-    projection: Projection, generation: int, aggregate_id: str, environ: Mapping[str, str]
+    projection: Projection, generation: int | None, aggregate_id: str, environ: Mapping[str, str]
 ) -> list[Row]:
     """Parked events of one aggregate."""
     return [
@@ -110,7 +122,7 @@ def _first(records: list[ParkedRecord]) -> ParkedRecord:
 
 
 def _parked(
-    projection: Projection, generation: int, environ: Mapping[str, str]
+    projection: Projection, generation: int | None, environ: Mapping[str, str]
 ) -> list[ParkedRecord]:
     with _opened(projection, generation, environ) as store:
         return store.parked(store.positions())

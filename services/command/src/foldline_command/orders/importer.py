@@ -205,7 +205,9 @@ def command(file: Path, dataset: str, form: str | None) -> None:
     if not dataset or not is_identifier(f"{dataset}-{'9' * 9}"):
         raise click.UsageError("--dataset must be 1 to 54 characters of A-Z a-z 0-9 . _ ~ -")
     with one_line_errors() as env:
-        engine = database.create(write_database_url(env), connections=1, timeout_seconds=10)
+        engine = database.create(
+            write_database_url(env), connections=1, timeout_seconds=10, statement_seconds=60
+        )
         try:
             report = _with_progress(engine, file, dataset, READERS[chosen])
         finally:

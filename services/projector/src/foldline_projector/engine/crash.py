@@ -8,24 +8,29 @@ import os
 import signal
 from typing import Literal, get_args
 
-Point = Literal[
+CommitPoint = Literal[
     "before_save",
     "after_documents",
     "after_references",
     "before_moves",
     "after_save",
     "before_kafka_commit",
+]
+RebuildPoint = Literal[
+    "after_record",
     "before_fill",
     "after_fill",
     "after_flush",
-    "after_record",
     "after_load",
     "after_complete",
     "before_flip",
     "after_flip",
     "after_drop",
 ]
-POINTS: tuple[str, ...] = get_args(Point)
+Point = CommitPoint | RebuildPoint
+COMMIT_POINTS: tuple[str, ...] = get_args(CommitPoint)
+REBUILD_POINTS: tuple[str, ...] = get_args(RebuildPoint)
+POINTS = (*COMMIT_POINTS, *REBUILD_POINTS)
 
 _armed: dict[str, int] = {}
 
@@ -35,7 +40,10 @@ def arm(plan: str) -> None:
     point, _, count = plan.partition(":")
     if point not in POINTS:
         raise ValueError(f"must be one of {', '.join(POINTS)}, then :n")
-    _armed[point] = int(count or 1)
+    nth = int(count or 1)
+    if nth < 1:
+        raise ValueError(f"{count} is not a number of times")
+    _armed[point] = nth
 
 
 def reach(point: Point) -> None:
@@ -43,5 +51,5 @@ def reach(point: Point) -> None:
     if not _armed or point not in _armed:
         return
     _armed[point] -= 1
-    if _armed[point] <= 0:
+    if _armed[point] == 0:
         os.kill(os.getpid(), signal.SIGKILL)

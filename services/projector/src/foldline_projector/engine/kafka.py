@@ -5,6 +5,7 @@ heartbeats are frequent, so a rebalance is noticed at once. Offsets in Kafka are
 never falls back to them or to a reset policy, since positions live in the projection's store.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def group_consumer(
     kafka: Mapping[str, Any], group: str, member: str, session_timeout: float, records: int
 ) -> Any:
     """A consumer that is a static member of a projection's group."""
-    return KafkaConsumer(
+    consumer = KafkaConsumer(
         **kafka,
         client_id=member,
         group_id=group,
@@ -40,6 +41,10 @@ def group_consumer(
         max_poll_records=records,
         metrics_enabled=False,
     )
+    # The client ends each wait of a poll when a heartbeat is due, though a thread of its own sends them. It is due
+    # all the time while a broker that is slow or frozen owes the answer to the last one: polling would spin.
+    consumer._coordinator.time_to_next_poll = lambda: math.inf
+    return consumer
 
 
 def lone_consumer(kafka: Mapping[str, Any], client_id: str, **settings: Any) -> Any:

@@ -78,7 +78,7 @@ class GenerationMetrics:
         generation: int,
         now: Callable[[], datetime | None],
     ) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         self._owner = (projection, str(generation))
         self._now = now
         self._positions: dict[TopicPartition, Position | None] = {}
@@ -114,7 +114,7 @@ class GenerationMetrics:
 
     def close(self) -> None:
         """Ends lag and positions of a generation that is not followed any more."""
-        self._metrics.generations.remove(self)
+        self.metrics.generations.remove(self)
 
     def add_to(self, families: Mapping[str, GaugeMetricFamily]) -> None:
         """Adds lag and positions, computed now."""

@@ -18,6 +18,7 @@ from foldline_projector.rebuild.switch import Side
 from foldline_projector.stores.port import Store
 from foldline_projector.stores.registry import open_store
 
+Opener = Callable[[str, Projection, int], Store]
 UNFINISHED: tuple[Step, ...] = ("loading", "loaded", "verified")
 
 
@@ -28,12 +29,20 @@ class Refused(Exception):
 class Context:
     """One projection's generations, and how to reach them. Not for several threads."""
 
-    def __init__(self, projection: Projection, store_url: str, kafka: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        store_url: str,
+        kafka: Mapping[str, Any],
+        opened: Opener = open_store,
+    ) -> None:
+        """`opened`: opens a store; another one in tests."""
+        self._opened = opened
         self.projection = projection
         self.store_url = store_url
         self.kafka = kafka
         self._stores: dict[int, Store] = {}
-        self._own = open_store(store_url, projection, 1)
+        self._own = opened(store_url, projection, 1)
         self.registry = Registry(self._own, projection.read_model)
 
     @property
@@ -59,7 +68,7 @@ class Context:
         generation = self.registry.generation(number)
         if number not in self._stores:
             own = pinned(self.projection, generation)
-            self._stores[number] = open_store(self.store_url, own, number)
+            self._stores[number] = self._opened(self.store_url, own, number)
         return Side(generation, self._stores[number])
 
     def candidate(self, pointer: Pointer) -> Generation | None:

@@ -16,7 +16,7 @@ from foldline_projector.engine.crash import reach
 from foldline_projector.engine.generations import Pointer
 from foldline_projector.rebuild.comparison import Comparison, explain
 from foldline_projector.rebuild.context import UNFINISHED, Context, Refused, operation_in
-from foldline_projector.rebuild.operation import Operation, Step, Verification
+from foldline_projector.rebuild.operation import Difference, Operation, Step, Verification
 from foldline_projector.rebuild.refold import against_kafka
 from foldline_projector.rebuild.switch import Flip, NotFlipped, Side, flip, point_at_once
 from foldline_projector.rebuild.verify import (
@@ -72,6 +72,18 @@ def remember(context: Context, number: int, verification: Verification) -> None:
         return msgspec.structs.replace(operation, verification=verification, step=reached)
 
     context.update(number, change)
+
+
+def with_reads(
+    verification: Verification, agreed: int, different: list[Difference]
+) -> Verification:
+    """A verification with what became of the shadow reads."""
+    return msgspec.structs.replace(
+        verification,
+        shadow_reads=agreed,
+        different=verification.different + len(different),
+        differences=(*verification.differences, *different),
+    )
 
 
 def activate(context: Context, number: int, max_pause: float, *, force: bool = False) -> Flip:

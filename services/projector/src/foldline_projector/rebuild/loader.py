@@ -157,6 +157,7 @@ class Throttle:
         self._look_at = 0.0
 
     def __call__(self) -> None:
+        """Waits if it must."""
         if monotonic() < self._look_at:
             return
         while self._lag() > self._most:
