@@ -21,8 +21,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from foldline_contracts.readmodels import ReadModel, read_models
-from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS
-from foldline_projector.projection import projections
+from foldline_contracts.state import GENERATIONS, PARKED, POSITIONS, PROJECTIONS, GenerationState
+from foldline_projector.engine.generations import Registry, ensure_first, new_generation
+from foldline_projector.projection import Projection, projections
 from foldline_projector.stores.port import (
     Batch,
     Document,
@@ -39,6 +40,8 @@ from foldline_query.app import create_app
 from foldline_query.config import Settings
 
 PARTITIONS = 2
+#: What a test may make of a read model.
+GENERATION_NUMBERS = (1, 2, 3)
 TOPICS = ("order-events", "customer-events")
 URLS = {
     "postgresql": "FOLDLINE_READ_DATABASE_URL",
@@ -58,15 +61,55 @@ class World:
     _offsets: dict[tuple[str, int, TopicPartition], int] = field(default_factory=dict)
 
     def store(self, name: str, generation: int = 1) -> Store:
-        """The projector's store, prepared when first used."""
-        at = (name, generation)
-        if at not in self._stores:
-            real = projections()[name]
-            own = replace(real, read_model=self.models[name])
-            store = open_store(os.environ[URLS[self.models[name].store]], own, generation)
-            store.prepare(self.partitions(name), own.fold_version)
-            self._stores[at] = store
-        return self._stores[at]
+        """The projector's store, of a generation that is made when first used and then followed."""
+        if (name, generation) not in self._stores:
+            if generation == 1:
+                store, own = self._opened(name, 1)
+                ensure_first(Registry(store, own.read_model), store, own, self.partitions(name))
+            else:
+                self.add(name, generation, "following")
+        return self._stores[name, generation]
+
+    def add(
+        self,
+        name: str,
+        generation: int,
+        state: GenerationState,
+        *,
+        fold_version: int | None = None,
+        rebuild: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Makes a generation beside the first one, as a rebuild does."""
+        self.store(name)
+        store, own = self._opened(name, generation)
+        if fold_version is not None:
+            own = replace(own, fold_version=fold_version)
+        made = new_generation(own, generation, self.partitions(name), state, rebuild)
+        assert self.registry(name).add(made)
+        store.create()
+
+    def registry(self, name: str) -> Registry:
+        """The pointer and the generations."""
+        return Registry(self._stores[name, 1], self.models[name])
+
+    def flip(self, name: str, generation: int) -> None:
+        """Points readers to another generation."""
+        registry = self.registry(name)
+        seen = registry.pointer()
+        assert seen is not None
+        to = replace(seen, active=generation, previous=seen.active, flipped_at=datetime.now(UTC))
+        assert registry.move_pointer(seen, to)
+
+    def become(self, name: str, generation: int, state: GenerationState) -> None:
+        """Changes the state in a generation's record."""
+        self.registry(name).change(generation, lambda each: replace(each, state=state))
+
+    def _opened(self, name: str, generation: int) -> tuple[Store, Projection]:
+        own = replace(projections()[name], read_model=self.models[name])
+        store = open_store(os.environ[URLS[self.models[name].store]], own, generation)
+        store.prepare()
+        self._stores[name, generation] = store
+        return store, own
 
     def partitions(self, name: str) -> dict[str, int]:
         return dict.fromkeys(self.models[name].topics, PARTITIONS)
@@ -164,7 +207,7 @@ def _world(
 
 def _clean_postgresql(model: ReadModel) -> None:
     with psycopg.connect(os.environ["FOLDLINE_READ_DATABASE_URL"], autocommit=True) as connection:
-        for generation in (1, 2):
+        for generation in GENERATION_NUMBERS:
             for table in (model.documents(generation), model.references(generation)):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")  # type: ignore[arg-type]
         for table in (PROJECTIONS, GENERATIONS, POSITIONS, PARKED):
@@ -177,7 +220,7 @@ def _clean_postgresql(model: ReadModel) -> None:
 def _clean_mongodb(model: ReadModel) -> None:
     with pymongo.MongoClient[dict[str, Any]](os.environ["FOLDLINE_MONGODB_URL"]) as client:
         database = client.get_default_database()
-        for generation in (1, 2):
+        for generation in GENERATION_NUMBERS:
             database.drop_collection(model.documents(generation))
             database.drop_collection(model.references(generation))
         for collection in (PROJECTIONS, GENERATIONS, POSITIONS, PARKED):
@@ -188,7 +231,7 @@ def _clean_clickhouse(model: ReadModel) -> None:
     client = clickhouse_connect.get_client(
         dsn=os.environ["FOLDLINE_CLICKHOUSE_URL"], autogenerate_session_id=False
     )
-    for generation in (1, 2):
+    for generation in GENERATION_NUMBERS:
         client.command(f"DROP TABLE IF EXISTS {model.documents(generation)}")
     client.close()
 
@@ -197,7 +240,7 @@ def _clean_elasticsearch(model: ReadModel) -> None:
     with Elasticsearch(os.environ["FOLDLINE_ELASTICSEARCH_URL"]) as client:
         names = [
             name
-            for generation in (1, 2)
+            for generation in GENERATION_NUMBERS
             for name in (model.documents(generation), model.references(generation))
         ]
         client.indices.delete(index=names, ignore_unavailable=True)

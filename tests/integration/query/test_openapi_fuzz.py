@@ -22,6 +22,7 @@ PATHS = [
     "/stats/daily",
     "/search",
     "/projections",
+    "/projections/{projection}/reads",
     "/parked",
     "/parked/{projection}/{id}",
     "/healthz",

@@ -12,7 +12,6 @@ from foldline_contracts.readmodels import ReadModel
 
 from .conftest import World
 from .rows import detail, summary
-from .test_tokens import flip
 
 pytestmark = pytest.mark.integration
 MOST_PAGES = 60
@@ -112,7 +111,7 @@ def test_a_walk_survives_a_flip(world: World) -> None:
     world.write("order-summaries", *orders)
     world.write("order-summaries", *orders, generation=2)
     first = world.get("/orders?limit=3").json
-    flip(world, "order-summaries", 2)
+    world.flip("order-summaries", 2)
     answer = world.get(f"/orders?limit=3&cursor={first['nextCursor']}")
     assert answer.headers["Foldline-Generation"] == "2"
     ids = [item["orderId"] for item in first["items"] + answer.json["items"]]

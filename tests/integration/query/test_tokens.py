@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-import psycopg
 import pytest
 from support.eventually import eventually
 from werkzeug.test import TestResponse
@@ -196,19 +195,11 @@ def test_a_flip_during_the_wait_is_followed(world: World, monkeypatch: pytest.Mo
     world.write("order-summaries", summary("o1", 1))
     world.write("order-summaries", summary("o1", 2, status="PAID"), generation=2)
     with waiting(world, monkeypatch, "/orders", "orders/o1@2") as answer:
-        flip(world, "order-summaries", 2)
+        world.flip("order-summaries", 2)
         found = answer.result(timeout=10)
     assert found.status_code == 200
     assert found.headers["Foldline-Generation"] == "2"
     assert found.json["items"][0]["status"] == "PAID"
-
-
-def flip(world: World, name: str, generation: int) -> None:
-    with psycopg.connect(os.environ["FOLDLINE_READ_DATABASE_URL"]) as connection:
-        connection.execute(
-            "UPDATE foldline_projections SET active_generation = %s WHERE projection = %s",
-            (generation, world.models[name].name),
-        )
 
 
 def ask(world: World, path: str, token: str, **headers: str) -> TestResponse:
@@ -223,8 +214,8 @@ def counted_entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     entered: list[str] = []
     original = Waiter._enter
 
-    def enter(self: Waiter, tokens: object) -> object:
-        ticket = original(self, tokens)  # type: ignore[arg-type]
+    def enter(self: Waiter, tokens: object, number: int | None) -> object:
+        ticket = original(self, tokens, number)  # type: ignore[arg-type]
         entered.append(threading.current_thread().name)
         return ticket
 

@@ -18,6 +18,11 @@ def test_only_the_stores_must_be_given() -> None:
     assert settings.bind == "127.0.0.1:8082"
     assert settings.stale_after_seconds == 10
     assert settings.max_waiters < settings.threads
+    assert settings.keep_reads == 200
+
+
+def test_no_read_need_be_remembered() -> None:
+    assert Settings.from_env({**URLS, "FOLDLINE_QUERY_KEEP_READS": "0"}).keep_reads == 0
 
 
 @pytest.mark.parametrize("name", URLS)
@@ -35,6 +40,9 @@ def test_a_missing_store_is_named(name: str) -> None:
         ("FOLDLINE_WORKERS", "1.5"),
         ("FOLDLINE_STORE_TIMEOUT_SECONDS", "nan"),
         ("FOLDLINE_MAX_WAITERS", "32"),
+        ("FOLDLINE_QUERY_KEEP_READS", "-1"),
+        ("FOLDLINE_QUERY_KEEP_READS", "201"),
+        ("FOLDLINE_QUERY_KEEP_READS", "all"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:

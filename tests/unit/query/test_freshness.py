@@ -4,7 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from foldline_query.freshness import Freshness, Observation, Position, judge, least, nothing_known
+from foldline_query.freshness import (
+    REASONS,
+    Freshness,
+    Observation,
+    Position,
+    judge,
+    least,
+    nothing_known,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPICS = {"order-events": 2, "customer-events": 1}
@@ -34,12 +42,22 @@ def position(
 
 
 def observed(
-    *changed: Position, without: tuple[str, int] | None = None, parked: int = 0
+    *changed: Position,
+    without: tuple[str, int] | None = None,
+    parked: int = 0,
+    is_building: bool = False,
 ) -> Observation:
     rows = {at: position(*at) for at in EVERY}
     rows |= {(row.topic, row.partition): row for row in changed}
     rows = {at: row for at, row in rows.items() if at != without}
-    return Observation(generation=1, partitions=TOPICS, positions=rows, parked=parked, now=NOW)
+    return Observation(
+        generation=1,
+        partitions=TOPICS,
+        positions=rows,
+        parked=parked,
+        now=NOW,
+        is_building=is_building,
+    )
 
 
 def test_caught_up_is_fresh() -> None:
@@ -102,6 +120,21 @@ def test_parked_aggregates_are_not_fresh() -> None:
     assert (found.stale, found.reason, found.parked) == (True, "parked", 2)
     assert judge(observed(parked=2), 10, touched_by_parked=False).stale is False
     assert judge(observed(parked=2), 10, touched_by_parked=False).parked == 2
+
+
+def test_a_generation_that_a_rebuild_fills_is_stale_whatever_its_positions_say() -> None:
+    for seen in (observed(is_building=True), observed(is_building=True, parked=1)):
+        found = judge(seen, 10, touched_by_parked=None)
+        assert (found.as_of, found.lag_seconds) == (None, None)
+        assert (found.stale, found.reason) == (True, "rebuilding")
+
+
+def test_the_most_telling_reason_is_named() -> None:
+    reasons = ["token", "rebuilding", "parked", "unavailable", "unknown", "behind", "old"]
+    assert list(REASONS) == reasons
+    building = judge(observed(is_building=True), 10)
+    assert least([building, judge(observed(parked=1), 10)]).reason == "rebuilding"
+    assert building.because("token").reason == "token"
 
 
 def test_an_answer_may_rest_on_some_partitions_only() -> None:

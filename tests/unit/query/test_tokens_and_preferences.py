@@ -47,6 +47,21 @@ def consistency(*lines: str) -> reading.Consistency:
 
 def test_no_token_asks_for_nothing() -> None:
     assert consistency().tokens == ()
+    assert consistency().generation is None
+
+
+def test_a_generation_may_be_named() -> None:
+    named = reading.of(Headers({"Foldline-Generation": "12"}))
+    assert named.generation == 12
+    assert named.and_also(Token("orders", "o1", 1)).generation == 12
+
+
+@pytest.mark.parametrize(
+    "lines", [[""], ["0"], ["-1"], ["01"], ["+1"], ["1.0"], ["1 2"], ["٣"], ["1" * 10], ["1", "2"]]
+)
+def test_a_malformed_generation_is_refused(lines: list[str]) -> None:
+    with pytest.raises(Problem, match="Foldline-Generation"):
+        reading.of(Headers([("Foldline-Generation", line) for line in lines]))
 
 
 def test_tokens_may_be_repeated_or_listed() -> None:

@@ -12,7 +12,13 @@ from foldline_contracts.readmodels import read_models
 from foldline_contracts.tokens import Token
 from foldline_query.freshness import Observation
 from foldline_query.problems import Problem
-from foldline_query.readers.port import Aggregate, Generation, ParkedEvent, StoreUnavailable
+from foldline_query.readers.port import (
+    Aggregate,
+    Generation,
+    NoSuchGeneration,
+    ParkedEvent,
+    StoreUnavailable,
+)
 from foldline_query.tokens.waiting import Places, Waiter, check
 
 ORDER = Token("orders", "o1", 2)
@@ -26,19 +32,32 @@ class Reader:
 
     def __init__(self) -> None:
         self.versions: dict[str, int] = {}
+        #: Versions of generations that differ from `versions`.
+        self.by_generation: dict[int, dict[str, int]] = {}
         self.fanned_out: dict[str, int] = {}
         self.parked_aggregates: set[Aggregate] = set()
         self.number = 1
+        self.dropped: set[int] = set()
         self.asked: list[str] = []
         self.away = False
 
     def ping(self) -> None: ...
 
-    def generation(self) -> Generation:
+    def generation(self, number: int | None = None) -> Generation:
         self.asked.append("generation")
         if self.away:
             raise StoreUnavailable("memory", "away")
-        return Generation(self.number, {"order-events": 1}, "live", 1)
+        if number in self.dropped:
+            raise NoSuchGeneration(f"no generation {number}")
+        return Generation(
+            number=number or self.number,
+            partitions={"order-events": 1},
+            state="following",
+            fold_version=1,
+        )
+
+    def generations(self) -> list[Generation]:
+        return [self.generation()]
 
     def observe(self, generation: Generation) -> Observation:
         return Observation(
@@ -51,7 +70,8 @@ class Reader:
 
     def seen(self, generation: Generation, keys: Collection[str]) -> dict[str, int]:
         self.asked.append("seen")
-        return {key: self.versions[key] for key in keys if key in self.versions}
+        versions = self.by_generation.get(generation.number, self.versions)
+        return {key: versions[key] for key in keys if key in versions}
 
     def seen_references(self, generation: Generation, keys: Collection[str]) -> dict[str, int]:
         self.asked.append("references")
@@ -127,6 +147,52 @@ def test_a_wait_ends_when_the_version_arrives_and_names_its_generation(reader: R
         verdict = waiting.result(timeout=10)
     assert not verdict.unmet
     assert verdict.generation.number == 2
+
+
+def test_a_wait_that_runs_out_is_judged_by_the_generation_that_readers_read_then(
+    reader: Reader,
+) -> None:
+    """The generation of its last round may be followed by nobody any more."""
+
+    class FlippedAtTheEnd(Places):
+        def __exit__(self, *_: object) -> None:
+            reader.number = 2
+            super().__exit__()
+
+    reader.by_generation = {2: {"o1": 1}}
+    verdict = Waiter(reader, FlippedAtTheEnd(1)).wait([ORDER], 0.1)
+    assert verdict.generation.number == 2
+    assert verdict.unmet == {ORDER: 1}
+
+
+def test_a_generation_that_is_named_is_waited_for_whatever_the_pointer_says(
+    reader: Reader,
+) -> None:
+    waiter = Waiter(reader, Places(2))
+    reader.by_generation = {7: {}}
+    with ThreadPoolExecutor(2) as pool:
+        named = pool.submit(waiter.wait, [ORDER], 20, 7)
+        following = pool.submit(waiter.wait, [ORDER], 20)
+        eventually(lambda: len(waiter._waiting) == 2, within=10)
+        reader.versions["o1"] = 2
+        assert following.result(timeout=10).generation.number == 1
+        assert not named.done()
+        reader.by_generation[7]["o1"] = 2
+        assert named.result(timeout=10).generation.number == 7
+
+
+def test_a_drop_ends_the_waits_for_that_generation_only(reader: Reader) -> None:
+    waiter = Waiter(reader, Places(2))
+    with ThreadPoolExecutor(2) as pool:
+        named = pool.submit(waiter.wait, [ORDER], 20, 7)
+        following = pool.submit(waiter.wait, [ORDER], 20)
+        eventually(lambda: len(waiter._waiting) == 2, within=10)
+        reader.dropped = {7}
+        with pytest.raises(NoSuchGeneration):
+            named.result(timeout=10)
+        assert not following.done()
+        reader.versions["o1"] = 2
+        assert not following.result(timeout=10).unmet
 
 
 def test_one_question_serves_all_who_wait(reader: Reader) -> None:

@@ -1,7 +1,7 @@
 """One read model as a request meets it: wait for the tokens, then look at the state, then read.
 
-`open` fixes the order that freshness rests on. The pointer is read once; the wait, if any, is
-over; the state (positions, parked aggregates, the store's clock) is observed *before* the caller
+`open` fixes the order that freshness rests on. The generation is read once, the pointer's or the
+one that the request names; the wait, if any, is over; the state (positions, parked aggregates, the store's clock) is observed *before* the caller
 reads data from the generation that it is handed. So the data is at least as fresh as is said.
 """
 
@@ -16,11 +16,11 @@ from foldline_query import metrics
 from foldline_query.freshness import PARKED, TOKEN, Freshness, Observation, Partition, judge
 from foldline_query.problems import NOT_CAUGHT_UP, RETRY_SECONDS, Problem
 from foldline_query.readers.port import Aggregate, Generation, Reader
-from foldline_query.tokens.reading import Consistency
+from foldline_query.reads import Reads
+from foldline_query.tokens.reading import GENERATION, Consistency
 from foldline_query.tokens.waiting import Verdict, Waiter
 
 AS_OF = "Foldline-As-Of"
-GENERATION = "Foldline-Generation"
 STALE = "Foldline-Stale"
 
 
@@ -33,6 +33,8 @@ class View:
     observation: Observation
     verdict: Verdict
     stale_after: float
+    #: Where a successful read is remembered; None when the request named its generation.
+    reads: Reads | None = None
 
     def freshness(
         self,
@@ -78,8 +80,9 @@ def headers(freshness: Freshness, generation: str) -> dict[str, str]:
 class Access:
     """The way to one read model."""
 
-    def __init__(self, reader: Reader, waiter: Waiter, stale_after: float) -> None:
+    def __init__(self, reader: Reader, waiter: Waiter, stale_after: float, reads: Reads) -> None:
         self.reader = reader
+        self.reads = reads
         self._waiter = waiter
         self._stale_after = stale_after
 
@@ -91,8 +94,10 @@ class Access:
     def open(self, consistency: Consistency) -> View:
         """Waits as asked, then observes. Raises Problem 504 unless stale answers are welcome."""
         verdict = self._wait(consistency)
-        observation = self.reader.observe(verdict.generation)
-        view = View(self.model, verdict.generation, observation, verdict, self._stale_after)
+        generation = verdict.generation
+        observation = self.reader.observe(generation)
+        reads = self.reads if consistency.generation is None else None
+        view = View(self.model, generation, observation, verdict, self._stale_after, reads)
         if verdict.unmet and not consistency.preferences.lenient:
             raise _not_caught_up(view)
         return view
@@ -105,9 +110,11 @@ class Access:
 
     def _wait(self, consistency: Consistency) -> Verdict:
         if not consistency.tokens:
-            return Verdict(self.reader.generation())
+            return Verdict(self.reader.generation(consistency.generation))
         started = time.monotonic()
-        verdict = self._waiter.wait(consistency.tokens, consistency.preferences.wait)
+        verdict = self._waiter.wait(
+            consistency.tokens, consistency.preferences.wait, consistency.generation
+        )
         outcome = "parked" if verdict.parked else "timeout" if verdict.unmet else "met"
         seconds = time.monotonic() - started
         metrics.WAIT_SECONDS.labels(self.model.name, outcome).observe(seconds)

@@ -16,8 +16,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from foldline_contracts.problems import BAD_PARAMETER, INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND
 from foldline_query import console, metrics, operations, overview, services, web
 from foldline_query.config import Settings
-from foldline_query.problems import Problem, unavailable
-from foldline_query.readers.port import NotPrepared, StoreUnavailable
+from foldline_query.problems import NO_SUCH_GENERATION, Problem, unavailable
+from foldline_query.readers.port import NoSuchGeneration, NotPrepared, StoreUnavailable
 
 ENTRY_POINT_GROUP = "foldline.query_domains"
 
@@ -45,6 +45,7 @@ def _handle_errors(app: Flask) -> None:
     app.register_error_handler(Problem, web.problem)
     app.register_error_handler(StoreUnavailable, _unavailable)
     app.register_error_handler(NotPrepared, _unavailable)
+    app.register_error_handler(NoSuchGeneration, _no_such_generation)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _internal)
 
@@ -52,6 +53,10 @@ def _handle_errors(app: Flask) -> None:
 def _unavailable(error: StoreUnavailable | NotPrepared) -> Response:
     log.warning("store_unavailable", path=request.path, reason=str(error))
     return web.problem(unavailable(str(error)))
+
+
+def _no_such_generation(error: NoSuchGeneration) -> Response:
+    return web.problem(Problem(NO_SUCH_GENERATION, str(error)))
 
 
 def _http(error: HTTPException) -> Response:
@@ -83,7 +88,7 @@ def _finish(response: Response) -> Response:
         response.headers["Preference-Applied"] = applied
     if request.method in ("GET", "HEAD"):
         response.headers.setdefault("Cache-Control", "no-cache")
-        response.headers["Vary"] = "Foldline-Token, Prefer"
+        response.headers["Vary"] = "Foldline-Token, Foldline-Generation, Prefer"
     route: Any = web.route()
     metrics.REQUESTS.labels(route, str(response.status_code)).inc()
     metrics.SECONDS.labels(route).observe(time.monotonic() - g.get("started", time.monotonic()))

@@ -15,6 +15,8 @@ from foldline_contracts.config import (
     positive_int,
 )
 
+MAX_KEPT_READS = 200
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -40,6 +42,8 @@ class Settings:
     max_waiters: int = 16
     #: `STORE_TIMEOUT_SECONDS`: how long a store may take before the answer is 503.
     store_timeout_seconds: float = 5.0
+    #: `QUERY_KEEP_READS`: paths that each process remembers of each read model; 0 remembers none.
+    keep_reads: int = 200
     #: `PROMETHEUS_MULTIPROC_DIR` (no prefix, set by `foldline_query.gunicorn`): where the processes
     #: of one service share their metrics.
     metrics_directory: str | None = None
@@ -59,6 +63,7 @@ class Settings:
             threads=env.get("THREADS", positive_int, 32),
             max_waiters=env.get("MAX_WAITERS", positive_int, 16),
             store_timeout_seconds=env.get("STORE_TIMEOUT_SECONDS", positive_float, 5.0),
+            keep_reads=env.get("QUERY_KEEP_READS", _kept, 200),
             metrics_directory=environ.get("PROMETHEUS_MULTIPROC_DIR") or None,
         )
         settings._check_waiters()
@@ -71,3 +76,10 @@ class Settings:
                 f"{PREFIX}MAX_WAITERS={self.max_waiters} must be below "
                 f"{PREFIX}THREADS={self.threads}"
             )
+
+
+def _kept(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= MAX_KEPT_READS:
+        raise ValueError(f"must be 0 to {MAX_KEPT_READS}")
+    return number

@@ -3,7 +3,8 @@
 `asOf` is a low mark of the whole path (the minimum of the watermarks that the partitions have
 passed), so a dead Debezium shows as an old `asOf` although no event waits. Unknown is never
 called fresh: a partition without a position, or without a watermark, makes `asOf` null and the
-answer stale. Nothing here reads a clock; `now` is the store's.
+answer stale, and so does a generation that a rebuild still fills, whatever its positions say.
+Nothing here reads a clock; `now` is the store's.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,11 +19,13 @@ BEHIND = "behind"
 PARKED = "parked"
 OLD = "old"
 TOKEN = "token"
+REBUILDING = "rebuilding"
 UNAVAILABLE = "unavailable"
 
 #: Most telling first: the reason that an answer names is the first that holds.
 REASONS: Mapping[str, str] = {
     TOKEN: "A `Foldline-Token` was not reached.",
+    REBUILDING: "A rebuild still fills this generation: documents may be missing or old.",
     PARKED: "Aggregates are parked: their later events are not applied.",
     UNAVAILABLE: "A store does not answer.",
     UNKNOWN: "A partition has no position or no watermark yet.",
@@ -69,6 +72,8 @@ class Observation:
     #: Parked aggregates of the generation.
     parked: int
     now: datetime
+    #: Whether a rebuild still fills the generation.
+    is_building: bool = False
 
     def expected(self) -> list[Partition]:
         """Every partition that the projection consumes."""
@@ -115,10 +120,11 @@ def judge(
     `touched_by_parked`: whether a parked aggregate is part of the answer; by default any is.
     """
     rows = [seen.positions.get(at) for at in (seen.expected() if within is None else within)]
-    as_of = _low_mark(rows)
+    as_of = None if seen.is_building else _low_mark(rows)
     behind = [row.lag_seconds(seen.now) for row in rows if row is not None and row.lag > 0]
     age = None if as_of is None else _age(as_of, seen.now)
     holds = {
+        REBUILDING: seen.is_building,
         PARKED: seen.parked > 0 if touched_by_parked is None else touched_by_parked,
         UNKNOWN: as_of is None,
         BEHIND: bool(behind),

@@ -14,6 +14,7 @@ from foldline_contracts.problems import CONTENT_TYPE
 from foldline_query.freshness import REASONS
 from foldline_query.parameters import Parameters
 from foldline_query.problems import SERVED
+from foldline_query.tokens.reading import GENERATION, GENERATION_PATTERN
 
 Json = dict[str, Any]
 
@@ -60,6 +61,8 @@ class Operation:
     path: Mapping[str, Json] = field(default_factory=dict)
     #: Whether it reads a read model: tokens, preferences, freshness headers, 503 and 504.
     reads: bool = True
+    #: Whether it reads all read models at once, so that no generation can be named.
+    of_all: bool = False
     #: Whether it answers If-None-Match.
     conditional: bool = False
     can_miss: bool = False
@@ -126,7 +129,7 @@ def _other_responses(operation: Operation) -> Json:
         names |= {"503": "Away", "504": "NotCaughtUp"}
     if operation.conditional:
         names["304"] = "NotModified"
-    if operation.can_miss:
+    if operation.can_miss or _names_generation(operation):
         names["404"] = "Missing"
     found: Json = {code: {"$ref": f"#/components/responses/{name}"} for code, name in names.items()}
     for status, schema in operation.also.items():
@@ -135,12 +138,17 @@ def _other_responses(operation: Operation) -> Json:
     return dict(sorted(found.items()))
 
 
+def _names_generation(operation: Operation) -> bool:
+    return operation.reads and not operation.of_all
+
+
 def _parameters(operation: Operation) -> list[Json]:
     path = [
         {"name": name, "in": "path", "required": True, "schema": schema}
         for name, schema in operation.path.items()
     ]
-    shared = [*(("Token", "Prefer") if operation.reads else ())]
+    shared = ["Token", "Prefer"] if operation.reads else []
+    shared += ["Generation"] if _names_generation(operation) else []
     shared += ["IfNoneMatch"] if operation.conditional else []
     refs = [{"$ref": f"#/components/parameters/{name}"} for name in shared]
     return [*path, *_query(operation.query), *refs]
@@ -244,6 +252,13 @@ _PARAMETERS: Json = {
         "`handling=lenient` for a stale answer instead of 504.",
         "schema": {"type": "string"},
     },
+    "Generation": {
+        "name": GENERATION,
+        "in": "header",
+        "required": False,
+        "description": "The generation to read instead of the active one: a shadow read.",
+        "schema": {"type": "string", "pattern": GENERATION_PATTERN},
+    },
     "IfNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
@@ -275,7 +290,9 @@ _HEADERS: Json = {
 
 _RESPONSES: Json = {
     "Problem": _problem("A problem."),
-    "Missing": _problem("There is nothing there, as far as the read model knows."),
+    "Missing": _problem(
+        "There is nothing there, as far as the read model knows, or no such generation."
+    ),
     "Away": _problem("A store is away, or too many requests wait.", ("Retry-After",)),
     "NotCaughtUp": _problem(
         "A token was not reached within the wait.", ("Retry-After", *_FRESHNESS_HEADERS)

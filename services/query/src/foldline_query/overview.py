@@ -2,7 +2,8 @@
 
 All stores are asked at once, and an answer is given although some are away: what cannot be asked
 is said to be unavailable, and the answer as a whole is stale then. Tokens are waited for in
-every read model, so the answer has them everywhere.
+every read model, so the answer has them everywhere. A generation can be named only where one read
+model is asked.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 
 from foldline_contracts import times
-from foldline_query import overview_schema, parking, web
+from foldline_query import generations, overview_schema, parking, web
 from foldline_query.access import Access, View, headers
 from foldline_query.freshness import (
     UNAVAILABLE,
@@ -25,11 +26,11 @@ from foldline_query.freshness import (
     least,
     nothing_known,
 )
-from foldline_query.parameters import Parameters, Whole, read
+from foldline_query.parameters import Limit, Parameters, Whole, read
 from foldline_query.problems import bad_parameter, not_found
 from foldline_query.readers.port import NotPrepared, StoreUnavailable
 from foldline_query.services import Services
-from foldline_query.tokens.reading import Consistency
+from foldline_query.tokens.reading import GENERATION, Consistency
 
 Json = dict[str, Any]
 MAX_ID = 512
@@ -47,6 +48,12 @@ class ParkedParameters(Parameters):
     )
 
 
+class ReadsParameters(Parameters):
+    """How many of the latest reads to list."""
+
+    limit: Limit = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One read model's share of an overview."""
@@ -62,18 +69,32 @@ class Part:
 def blueprint(room: Services) -> Blueprint:
     """The routes of this module."""
     routes = Blueprint("overview", __name__)
-    overview_schema.declare(room.api, NoParameters, ParkedParameters)
+    overview_schema.declare(room.api, NoParameters, ReadsParameters, ParkedParameters)
+    _projections(routes, room)
+    _parked(routes, room)
+    return routes
 
+
+def _projections(routes: Blueprint, room: Services) -> None:
     @routes.get("/projections")
     def list_projections() -> Response:
-        consistency = web.consistency()
+        consistency = _of_all()
         read(NoParameters, request.args)
-        parts = _everywhere(room, consistency, lambda _, view: _partitions(view.observation))
+        parts = _everywhere(room, consistency, _state)
         return _answer({"projections": [_projection(part) for part in parts]}, parts)
 
+    @routes.get("/projections/<projection>/reads")
+    def list_reads(projection: str) -> Response:
+        limit = read(ReadsParameters, request.args).limit
+        found = _read_model(room, projection).reads.latest(limit)
+        shown = [{"path": each.path, "at": times.to_text(each.at)} for each in found]
+        return web.plain({"reads": shown})
+
+
+def _parked(routes: Blueprint, room: Services) -> None:
     @routes.get("/parked")
     def list_parked() -> Response:
-        consistency = web.consistency()
+        consistency = _of_all()
         limit = read(ParkedParameters, request.args).limit
         parts = _everywhere(
             room, consistency, lambda access, view: parking.listed(access, view, limit)
@@ -99,9 +120,16 @@ def blueprint(room: Services) -> Blueprint:
         if body is None:
             detail = f"Nothing of {aggregate_id} is parked in {projection}."
             raise not_found(detail, view.headers(freshness))
-        return web.viewed(body, view, freshness)
+        full = {**body, "freshness": freshness.body()}
+        return web.answer(full, freshness, view.headers(freshness))
 
-    return routes
+
+def _of_all() -> Consistency:
+    """The consistency of a request to all read models, whose generations have no common number."""
+    found = web.consistency()
+    if found.generation is not None:
+        raise bad_parameter(GENERATION, "names a generation of one read model; this asks all")
+    return found
 
 
 def _read_model(room: Services, projection: str) -> Access:
@@ -141,19 +169,32 @@ def _answer(body: Json, parts: Iterable[Part]) -> Response:
 
 
 def _projection(part: Part) -> Json:
+    """Nulls and empty lists where the store could not be asked."""
     shown: Json = {
         "projection": part.access.model.name,
         "store": part.access.model.store,
-        "activeGeneration": part.view.generation.number if part.view else None,
-        "foldVersion": part.view.generation.fold_version if part.view else None,
-        "partitions": part.found or [],
+        **dict.fromkeys(("activeGeneration", "previousGeneration", "flippedAt", "foldVersion")),
+        "generations": [],
+        "partitions": [],
+        **(part.found or {}),
         "freshness": part.freshness.body(),
     }
     return {**shown, "error": part.error} if part.error else shown
 
 
-def _partitions(seen: Observation) -> list[Json]:
-    return [_partition(seen, at) for at in seen.expected()]
+def _state(access: Access, view: View) -> Json:
+    """What a read model says of itself. The pointer is the one that chose the view's generation."""
+    active, seen = view.generation, view.observation
+    pointer = active.pointer
+    flipped_at = pointer.flipped_at if pointer else None
+    return {
+        "activeGeneration": active.number,
+        "previousGeneration": pointer.previous if pointer else None,
+        "flippedAt": None if flipped_at is None else times.to_text(flipped_at),
+        "foldVersion": active.fold_version,
+        "generations": [generations.shown(each) for each in access.reader.generations()],
+        "partitions": [_partition(seen, at) for at in seen.expected()],
+    }
 
 
 def _partition(seen: Observation, at: Partition) -> Json:

@@ -22,6 +22,13 @@ NOT_CAUGHT_UP = ProblemType(
     "The read model has not reached a `Foldline-Token` within the wait; `seenVersion` says how far "
     "it is. Try again, wait longer, or accept a stale answer with `Prefer: handling=lenient`.",
 )
+NO_SUCH_GENERATION = ProblemType(
+    "no-such-generation",
+    404,
+    "No such generation",
+    "`Foldline-Generation` names a generation that the read model never had, or that was dropped; "
+    "`GET /projections` lists them.",
+)
 TOO_MANY_WAITERS = ProblemType(
     "too-many-waiters",
     503,
@@ -32,7 +39,7 @@ TOO_MANY_WAITERS = ProblemType(
 #: What this service answers with; the shared types for bodies are not among them.
 SERVED = tuple(
     kind
-    for kind in (*COMMON, NOT_CAUGHT_UP, TOO_MANY_WAITERS)
+    for kind in (*COMMON, NO_SUCH_GENERATION, NOT_CAUGHT_UP, TOO_MANY_WAITERS)
     if kind.slug not in ("malformed-json", "too-large", "unsupported-media-type", "invalid-body")
 )
 

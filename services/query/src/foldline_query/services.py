@@ -17,6 +17,7 @@ from foldline_query.readers.elasticsearch import ElasticsearchReader, Elasticsea
 from foldline_query.readers.mongodb import MongoReader, MongoStore
 from foldline_query.readers.port import Reader, Store
 from foldline_query.readers.postgresql import PostgresReader, PostgresStore
+from foldline_query.reads import Reads
 from foldline_query.tokens.waiting import Places, Waiter
 
 
@@ -92,4 +93,5 @@ def build(settings: Settings) -> Services:
 
 
 def _access(reader: Reader, places: Places, settings: Settings) -> Access:
-    return Access(reader, Waiter(reader, places), settings.stale_after_seconds)
+    reads = Reads(settings.keep_reads)
+    return Access(reader, Waiter(reader, places), settings.stale_after_seconds, reads)

@@ -6,6 +6,7 @@ same conditional requests and the same order of steps.
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from flask import Response, g, request
@@ -19,6 +20,8 @@ from foldline_query.tokens import reading
 from foldline_query.tokens.reading import Consistency
 
 JSON = "application/json"
+#: What a query string has unquoted, or quoted already.
+_QUERY = "/?:@!$&'()*+,;=%"
 
 
 def consistency() -> Consistency:
@@ -44,12 +47,25 @@ def answer(
     return response
 
 
+def plain(body: Mapping[str, Any]) -> Response:
+    """An answer that rests on no read model."""
+    return Response(msgspec.json.encode(body), 200, mimetype=JSON)
+
+
 def viewed(
     body: Mapping[str, Any], view: View, freshness: Freshness, etag: str | None = None
 ) -> Response:
-    """An answer from one view, with its freshness in the body too."""
+    """An answer from one view, with its freshness in the body too; remembered as a read."""
+    if view.reads is not None:
+        view.reads.note(_path(), view.observation.now)
     full = {**body, "freshness": freshness.body()}
     return answer(full, freshness, view.headers(freshness), etag)
+
+
+def _path() -> str:
+    """The request's path and query, as it can be asked again."""
+    path, query = quote(request.path), quote(request.query_string, safe=_QUERY)
+    return f"{path}?{query}" if query else path
 
 
 def problem(error: Problem) -> Response:

@@ -24,12 +24,14 @@ from foldline_query.readers.port import (
     ParkedEvent,
     StoreUnavailable,
 )
-from foldline_query.readers.rows import generation_from, observation_from, parked_from
+from foldline_query.readers.rows import chosen, generation_from, observation_from, parked_from
 
 _OWN = "projection = {projection:String} AND generation = {generation:Int64}"
-_GENERATION = f"""
-    SELECT * FROM {GENERATIONS} FINAL WHERE projection = {{projection:String}} AND generation IN
-    (SELECT active_generation FROM {PROJECTIONS} FINAL WHERE projection = {{projection:String}})"""
+_POINTER = f"SELECT * FROM {PROJECTIONS} FINAL WHERE projection = {{projection:String}}"
+_GENERATIONS = f"""
+    SELECT * FROM {GENERATIONS} FINAL WHERE projection = {{projection:String}}
+    ORDER BY generation"""
+_GENERATION = f"SELECT * FROM {GENERATIONS} FINAL WHERE {_OWN}"
 _POSITIONS = f"SELECT * FROM {POSITIONS} FINAL WHERE {_OWN}"
 _PARKED_COUNT = f"""
     SELECT uniqExact(kind, aggregate_id) AS parked, toString(now64(6, 'UTC')) AS now
@@ -111,12 +113,18 @@ class ClickHouseReader:
         """See the port."""
         self.store.ping()
 
-    def generation(self) -> Generation:
+    def generation(self, number: int | None = None) -> Generation:
         """See the port."""
-        found = self.store.fetch(_GENERATION, {"projection": self.model.name})
-        if not found:
-            raise NotPrepared(f"{self.model.name} has no active generation")
-        return generation_from(found[0])
+        named: Row = {"projection": self.model.name}
+        pointer = next(iter(self.store.fetch(_POINTER, named)), None)
+        wanted = number or (pointer and pointer["active_generation"])
+        rows = self.store.fetch(_GENERATION, {**named, "generation": wanted}) if wanted else []
+        return chosen(self.model.name, number, next(iter(rows), None), pointer)
+
+    def generations(self) -> list[Generation]:
+        """See the port."""
+        found = self.store.fetch(_GENERATIONS, {"projection": self.model.name})
+        return [generation_from(row) for row in found]
 
     def observe(self, generation: Generation) -> Observation:
         """See the port."""

@@ -25,11 +25,12 @@ from foldline_query.readers.port import (
     ParkedEvent,
     StoreUnavailable,
 )
-from foldline_query.readers.rows import generation_from, observation_from, parked_from
+from foldline_query.readers.rows import chosen, generation_from, observation_from, parked_from
 
 Fields = dict[str, Any]
 PREFERENCE = "foldline"
 MAX_HITS = 10_000
+GENERATIONS_AT_ONCE = 50
 
 
 class ElasticsearchStore:
@@ -109,14 +110,23 @@ class ElasticsearchReader:
         """See the port."""
         self.store.ping()
 
-    def generation(self) -> Generation:
+    def generation(self, number: int | None = None) -> Generation:
         """See the port."""
         pointer = self.store.get(PROJECTIONS, self.model.name)
-        number = pointer and pointer.get("active_generation")
-        row = self.store.get(GENERATIONS, f"{self.model.name}/{number}") if number else None
-        if row is None:
-            raise NotPrepared(f"{self.model.name} has no active generation")
-        return generation_from(row)
+        wanted = number or (pointer and pointer["active_generation"])
+        row = self.store.get(GENERATIONS, f"{self.model.name}/{wanted}") if wanted else None
+        return chosen(self.model.name, number, row, pointer)
+
+    def generations(self) -> list[Generation]:
+        """See the port. By id, because a search would not see the newest; numbers have no holes."""
+        found: list[Generation] = []
+        while True:
+            numbers = range(len(found) + 1, len(found) + 1 + GENERATIONS_AT_ONCE)
+            ids = [f"{self.model.name}/{number}" for number in numbers]
+            rows = self.store.get_many(GENERATIONS, ids)
+            found += map(generation_from, rows)
+            if len(rows) < GENERATIONS_AT_ONCE:
+                return found
 
     def observe(self, generation: Generation) -> Observation:
         """See the port."""

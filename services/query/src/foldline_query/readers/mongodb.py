@@ -19,11 +19,10 @@ from foldline_query.freshness import Observation
 from foldline_query.readers.port import (
     Aggregate,
     Generation,
-    NotPrepared,
     ParkedEvent,
     StoreUnavailable,
 )
-from foldline_query.readers.rows import generation_from, observation_from, parked_from
+from foldline_query.readers.rows import chosen, generation_from, observation_from, parked_from
 
 Fields = dict[str, Any]
 
@@ -85,14 +84,17 @@ class MongoReader:
         """See the port."""
         self.store.ping()
 
-    def generation(self) -> Generation:
+    def generation(self, number: int | None = None) -> Generation:
         """See the port."""
         pointer = self.store.one(PROJECTIONS, self.model.name)
-        number = pointer and pointer.get("active_generation")
-        row = self.store.one(GENERATIONS, f"{self.model.name}/{number}") if number else None
-        if row is None:
-            raise NotPrepared(f"{self.model.name} has no active generation")
-        return generation_from(row)
+        wanted = number or (pointer and pointer["active_generation"])
+        row = self.store.one(GENERATIONS, f"{self.model.name}/{wanted}") if wanted else None
+        return chosen(self.model.name, number, row, pointer)
+
+    def generations(self) -> list[Generation]:
+        """See the port."""
+        found = self.store.find(GENERATIONS, {"projection": self.model.name})
+        return sorted(map(generation_from, found), key=lambda each: each.number)
 
     def observe(self, generation: Generation) -> Observation:
         """See the port."""

@@ -1,20 +1,21 @@
 """The reader port: what the generic query side asks of a store about one read model.
 
-A request reads the pointer once, by `generation()`, and stays with that generation. `observe()`
-is called before the data is read, never after it, so that an answer is at least as fresh as it
+A request reads the pointer once, by `generation()`, and stays with that generation; or it names
+one, and the pointer decides nothing. `observe()` is called before the data is read, never after it, so that an answer is at least as fresh as it
 says. `seen` and `seen_references` judge by what the store's *queries* would find: in
 Elasticsearch a document that is stored but not yet searchable has not been seen.
 
 Errors: `StoreUnavailable` when the store does not answer in time, `NotPrepared` when it answers
-but the projection has no active generation or its objects are missing. Both become 503. Anything
-else is a fault of ours.
+but the projection has no active generation or its objects are missing. Both become 503.
+`NoSuchGeneration` when the request named one that is not there, which becomes 404. Anything else is
+a fault of ours.
 """
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from foldline_contracts.readmodels import ReadModel
 from foldline_query.freshness import Observation
@@ -32,6 +33,10 @@ class NotPrepared(Exception):
     """The projection has no active generation in its store yet."""
 
 
+class NoSuchGeneration(Exception):
+    """The generation that was asked for by number never was, or was dropped."""
+
+
 class Aggregate(NamedTuple):
     """One aggregate."""
 
@@ -39,15 +44,35 @@ class Aggregate(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pointer:
+    """Which generation readers read."""
+
+    active: int
+    #: Where a rollback leads.
+    previous: int | None = None
+    flipped_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
     """A generation's row."""
 
     number: int
     #: Topic to number of partitions.
     partitions: Mapping[str, int]
+    #: A `GenerationState`.
     state: str
     fold_version: int
+    #: The rebuild that made it, as the projector room keeps it; None when none did.
+    rebuild: Mapping[str, Any] | None = None
+    #: The pointer as it was read with this row; None in a list of generations.
+    pointer: Pointer | None = None
+
+    @property
+    def is_building(self) -> bool:
+        """Whether a rebuild still fills it, so that documents may be missing."""
+        return self.state == "building"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +106,11 @@ class Reader(Protocol):
     def ping(self) -> None:
         """Returns when the store answers."""
 
-    def generation(self) -> Generation:
-        """The active generation, never from a cache."""
+    def generation(self, number: int | None = None) -> Generation:
+        """The generation with this number, by default the active one, never from a cache."""
+
+    def generations(self) -> list[Generation]:
+        """Every generation that there ever was, by number."""
 
     def observe(self, generation: Generation) -> Observation:
         """Positions, number of parked aggregates and the store's clock."""

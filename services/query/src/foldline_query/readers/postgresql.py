@@ -23,15 +23,17 @@ from foldline_query.readers.port import (
     ParkedEvent,
     StoreUnavailable,
 )
-from foldline_query.readers.rows import generation_from, observation_from, parked_from
+from foldline_query.readers.rows import chosen, generation_from, observation_from, parked_from
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 _GENERATION = f"""
-    SELECT g.* FROM {PROJECTIONS} p
-    JOIN {GENERATIONS} g ON g.projection = p.projection AND g.generation = p.active_generation
+    SELECT g.*, p.active_generation, p.previous_generation, p.flipped_at FROM {PROJECTIONS} p
+    JOIN {GENERATIONS} g ON g.projection = p.projection
+    AND g.generation = coalesce(%s::bigint, p.active_generation)
     WHERE p.projection = %s"""
+_GENERATIONS = f"SELECT * FROM {GENERATIONS} WHERE projection = %s ORDER BY generation"
 _POSITIONS = f"SELECT * FROM {POSITIONS} WHERE projection = %s AND generation = %s"
 _PARKED_COUNT = f"""
     SELECT count(DISTINCT (kind, aggregate_id)) AS parked, clock_timestamp() AS now
@@ -122,12 +124,15 @@ class PostgresReader:
         """See the port."""
         self.store.ping()
 
-    def generation(self) -> Generation:
+    def generation(self, number: int | None = None) -> Generation:
         """See the port."""
-        found = self.store.fetch(_GENERATION, (self.model.name,))
-        if not found:
-            raise NotPrepared(f"{self.model.name} has no active generation")
-        return generation_from(found[0])
+        found = self.store.fetch(_GENERATION, (number, self.model.name))
+        row = found[0] if found else None
+        return chosen(self.model.name, number, row, row)
+
+    def generations(self) -> list[Generation]:
+        """See the port."""
+        return [generation_from(row) for row in self.store.fetch(_GENERATIONS, (self.model.name,))]
 
     def observe(self, generation: Generation) -> Observation:
         """See the port."""

@@ -12,7 +12,13 @@ from typing import Any
 
 from foldline_contracts import times
 from foldline_query.freshness import Observation, Position
-from foldline_query.readers.port import Generation, ParkedEvent
+from foldline_query.readers.port import (
+    Generation,
+    NoSuchGeneration,
+    NotPrepared,
+    ParkedEvent,
+    Pointer,
+)
 
 Row = Mapping[str, Any]
 
@@ -30,17 +36,45 @@ def position_from(row: Row) -> Position:
     )
 
 
-def generation_from(row: Row) -> Generation:
+def generation_from(row: Row, pointer: Pointer | None = None) -> Generation:
     """A `foldline_generations` row as it comes out of any store."""
-    partitions = row["partitions"]
-    if isinstance(partitions, str | bytes):
-        partitions = json.loads(partitions)
     return Generation(
-        int(row["generation"]),
-        {topic: int(count) for topic, count in partitions.items()},
-        row["state"],
-        int(row["fold_version"]),
+        number=int(row["generation"]),
+        partitions={topic: int(count) for topic, count in _json(row["partitions"]).items()},
+        state=row["state"],
+        fold_version=int(row["fold_version"]),
+        rebuild=_json(row.get("rebuild")),
+        pointer=pointer,
     )
+
+
+def pointer_from(row: Row) -> Pointer:
+    """A `foldline_projections` row as it comes out of any store."""
+    previous = row.get("previous_generation")
+    return Pointer(
+        active=int(row["active_generation"]),
+        previous=None if previous is None else int(previous),
+        flipped_at=moment(row.get("flipped_at")),
+    )
+
+
+def chosen(name: str, number: int | None, row: Row | None, pointer: Row | None) -> Generation:
+    """The generation of a request, from its row and the pointer's row, each if there is one.
+
+    `number`: what the request asked for, None for the active one. Raises NotPrepared or
+    NoSuchGeneration. A dropped generation is refused only to a request that names it: one that
+    followed the pointer has read it in time.
+    """
+    if number is not None and (row is None or row["state"] == "dropped"):
+        raise NoSuchGeneration(f"{name} has no generation {number}")
+    if row is None or pointer is None:
+        raise NotPrepared(f"{name} has no active generation")
+    return generation_from(row, pointer_from(pointer))
+
+
+def _json(value: Any) -> Any:
+    """A JSON field, decoded where the store keeps text."""
+    return json.loads(value) if isinstance(value, str | bytes) else value
 
 
 def moment(value: Any) -> datetime | None:
@@ -72,6 +106,7 @@ def observation_from(
         positions={(row.topic, row.partition): row for row in found},
         parked=parked,
         now=known(now),
+        is_building=generation.is_building,
     )
 
 

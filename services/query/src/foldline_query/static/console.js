@@ -24,6 +24,20 @@ const row = (cells) => {
 const state = (freshness) => (freshness.stale
   ? { text: "stale: " + freshness.reason, kind: "stale" } : { text: "fresh", kind: "fresh" });
 
+const unfinished = ["loading", "loaded", "verified"];
+const progressOf = (progress) => {
+  if (!progress) return "";
+  const left = progress.etaSeconds == null ? "" : `, ${Math.ceil(progress.etaSeconds)} s left`;
+  return ` ${progress.percent} % of ${progress.recordsTotal} events, ${progress.ratePerSecond} a second${left}`;
+};
+const rebuildsOf = (each) => each.generations
+  .filter(({ state, rebuild }) => rebuild && state !== "dropped" && unfinished.includes(rebuild.step))
+  .map(({ generation, rebuild }) => {
+    const line = document.createElement("p");
+    line.textContent = `${each.projection} ${rebuild.strategy} rebuild of generation ${generation}: ${rebuild.step}${progressOf(rebuild.progress)}`;
+    return line;
+  });
+
 async function showProjections() {
   try {
     const body = await get("/projections");
@@ -35,6 +49,7 @@ async function showProjections() {
       { text: each.freshness.parked },
       each.error ? { text: each.error, kind: "stale" } : state(each.freshness),
     ])));
+    byId("rebuilds").replaceChildren(...body.projections.flatMap(rebuildsOf));
     byId("clock").textContent = "";
   } catch (error) { byId("clock").textContent = error.message; }
   setTimeout(showProjections, 2000);

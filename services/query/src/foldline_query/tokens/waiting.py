@@ -6,8 +6,10 @@ all of them together, every few milliseconds, and only while somebody waits. So 
 waiters cost a store as much as one, and a store that is away delays nobody who waits for another.
 
 Each round reads the pointer and judges by the active generation, and hands that generation to the
-request, which stays with it: what was met cannot be lost to a flip in between. A round that fails
-because the store is away ends its waits with that error. A token of a parked aggregate can not be
+request, which stays with it: what was met cannot be lost to a flip in between, and nobody waits for
+a generation that readers have left. A wait that runs out is judged once more, so its answer is not
+from a generation that was left meanwhile either. Requests that name a generation are judged by it.
+A round that fails because the store is away ends its waits with that error. A token of a parked aggregate can not be
 met by waiting, so it ends its wait at once. The threads are started by the first wait in a
 process, never before a fork.
 """
@@ -50,6 +52,8 @@ class _Ticket:
     """One waiting request."""
 
     tokens: tuple[Token, ...]
+    #: The generation that the request names; None follows the pointer.
+    number: int | None = None
     done: Event = field(default_factory=Event)
     verdict: Verdict | None = None
     error: Exception | None = None
@@ -91,28 +95,24 @@ class Waiter:
         self._waiting: list[_Ticket] = []
         self._thread: Thread | None = None
 
-    def check(self, tokens: Collection[Token]) -> Verdict:
-        """How the active generation stands to the tokens now."""
-        return check(self._reader, tokens)
-
-    def wait(self, tokens: Collection[Token], seconds: float) -> Verdict:
+    def wait(self, tokens: Collection[Token], seconds: float, number: int | None = None) -> Verdict:
         """The verdict when all are met, when one can not be, or after `seconds`."""
         deadline = self._clock() + seconds
-        verdict = self.check(tokens)
+        verdict = check(self._reader, tokens, number)
         if verdict.is_final or seconds <= 0:
             return verdict
         with self._places:
-            ticket = self._enter(tokens)
+            ticket = self._enter(tokens, number)
             try:
                 ticket.done.wait(max(0.0, deadline - self._clock()))
             finally:
                 self._leave(ticket)
         if ticket.error is not None:
             raise ticket.error
-        return ticket.verdict or verdict
+        return ticket.verdict or check(self._reader, tokens, number)
 
-    def _enter(self, tokens: Collection[Token]) -> _Ticket:
-        ticket = _Ticket(tuple(tokens))
+    def _enter(self, tokens: Collection[Token], number: int | None) -> _Ticket:
+        ticket = _Ticket(tuple(tokens), number)
         with self._changed:
             self._waiting.append(ticket)
             if self._thread is None or not self._thread.is_alive():
@@ -133,21 +133,23 @@ class Waiter:
                 while not self._waiting:
                     self._changed.wait()
                 tickets = list(self._waiting)
-            self._round(tickets)
+            for number in {ticket.number for ticket in tickets}:
+                self._round(number, [each for each in tickets if each.number == number])
             time.sleep(self._interval)
 
-    def _round(self, tickets: list[_Ticket]) -> None:
+    def _round(self, number: int | None, tickets: list[_Ticket]) -> None:
         """One question to the store for everybody; its failure is everybody's answer."""
         try:
-            verdict = self.check({token for ticket in tickets for token in ticket.tokens})
+            tokens = {token for ticket in tickets for token in ticket.tokens}
+            verdict = check(self._reader, tokens, number)
         except Exception as error:
             for ticket in tickets:
                 self._finish(ticket, None, error)
             return
         for ticket in tickets:
-            ticket.verdict = verdict.only(ticket.tokens)
-            if ticket.verdict.is_final:
-                self._finish(ticket, ticket.verdict, None)
+            own = verdict.only(ticket.tokens)
+            if own.is_final:
+                self._finish(ticket, own, None)
 
     def _finish(self, ticket: _Ticket, verdict: Verdict | None, error: Exception | None) -> None:
         self._leave(ticket)
@@ -155,13 +157,13 @@ class Waiter:
         ticket.done.set()
 
 
-def check(reader: Reader, tokens: Collection[Token]) -> Verdict:
-    """Reads the pointer, then what its generation has of the tokens' aggregates.
+def check(reader: Reader, tokens: Collection[Token], number: int | None = None) -> Verdict:
+    """Reads the pointer, then what its generation, or the one named, has of the tokens' aggregates.
 
     A token of a kind that the read model does not consume is met. Parked aggregates are looked up
     before the versions, so that a release in between is seen as progress, not as a failure.
     """
-    model, generation = reader.model, reader.generation()
+    model, generation = reader.model, reader.generation(number)
     consumed = [token for token in tokens if token.kind in (model.primary, model.reference)]
     if not consumed:
         return Verdict(generation)
