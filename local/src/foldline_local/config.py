@@ -8,6 +8,7 @@ unless it is the very address that the local service has: a shell that has evalu
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -170,6 +171,11 @@ def _ports(environ: Mapping[str, str], offset: int | None) -> dict[str, int]:
             )
         seen[port] = name
     return ports
+
+
+def without_password(address: str) -> str:
+    """The address as it may be shown."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)
 
 
 def port_variable(name: str) -> str:

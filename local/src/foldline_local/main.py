@@ -11,7 +11,7 @@ import click
 
 from foldline_local import jars
 from foldline_local.artifacts import Layout, install
-from foldline_local.config import from_environment
+from foldline_local.config import from_environment, without_password
 from foldline_local.demo import Demo
 from foldline_local.errors import LocalError
 from foldline_local.stack import Stack
@@ -84,7 +84,7 @@ def status() -> None:
         detail = f"pid {state.pid}, up {state.seconds} s" if state and state.pid else ""
         click.echo(f"{service.name:<26}{word:<13}{service.program.address:<24}{detail}".rstrip())
     for name, value in settings.given.items():
-        click.echo(f"{name} is given: {value}")
+        click.echo(f"{name} is given: {without_password(value)}")
     if not states or not all(state.is_alive for state in states.values()):
         sys.exit(1)
 

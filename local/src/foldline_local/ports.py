@@ -8,9 +8,11 @@ from pathlib import Path
 
 import psutil
 
+from foldline_local.config import OFFSET_VARIABLE
 from foldline_local.errors import LocalError
 
-COMMAND_CHARACTERS = 80
+COMMAND_CHARACTERS = 60
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class Wanted:
 
 
 def require_free(wanted: Iterable[Wanted]) -> None:
-    """Raise one line that names every taken port with its owner, or return."""
-    taken = [describe(want) for want in wanted if is_taken(want.host, want.port)]
-    if taken:
-        raise LocalError("; ".join(taken))
+    """Raise one line that names the first taken ports with their owners and how to move them, or return."""
+    taken = [want for want in wanted if is_taken(want.host, want.port)]
+    if not taken:
+        return
+    said = "; ".join(describe(want) for want in taken[:SHOWN])
+    more = f"; and {len(taken) - SHOWN} more" if len(taken) > SHOWN else ""
+    remedy = OFFSET_VARIABLE if len(taken) > 1 else f"{taken[0].variable} or {OFFSET_VARIABLE}"
+    raise LocalError(f"{said}{more}; set {remedy} to move {'them' if taken[1:] else 'it'}")
 
 
 def is_taken(host: str, port: int) -> bool:
@@ -50,8 +56,8 @@ def _means_taken(error: OSError, host: str, port: int) -> bool:
 
 
 def describe(want: Wanted) -> str:
-    """One clause: the port, who wants it, who has it, and how to move it."""
-    return f"port {want.port} for {want.program} is taken by {owner(want.port)} (set {want.variable} to move it)"
+    """One clause: the port, who wants it, and who has it."""
+    return f"port {want.port} for {want.program} is taken by {owner(want.port)}"
 
 
 def owner(port: int) -> str:

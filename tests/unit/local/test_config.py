@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from foldline_local.config import ADDRESS_VARIABLES, DEFAULT_PORTS, load
+from foldline_local.config import ADDRESS_VARIABLES, DEFAULT_PORTS, load, without_password
 from foldline_local.errors import LocalError
 
 
@@ -80,6 +80,20 @@ def test_the_stack_s_own_addresses_in_the_environment_change_nothing():
 def test_an_address_is_the_stack_s_own_by_host_port_and_database(name, address, is_own):
     (variable,) = ADDRESS_VARIABLES[name]
     assert settings(**{variable: address}).is_local(name) == is_own
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://ada:s3:cret@db:5432/write", "postgresql://ada:***@db:5432/write"),
+        ("mongodb://ada:s3cret@a:1,b:2/db", "mongodb://ada:***@a:1,b:2/db"),
+        ("http://:s3cret@db/x", "http://:***@db/x"),
+        ("postgresql://ada@db/write", "postgresql://ada@db/write"),
+        ("broker-1:9092,broker-2:9092", "broker-1:9092,broker-2:9092"),
+    ],
+)
+def test_a_given_address_is_shown_without_its_password(address, shown):
+    assert without_password(address) == shown
 
 
 def test_clients_reach_a_wildcard_by_loopback_and_an_interface_by_its_address():
