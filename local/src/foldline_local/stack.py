@@ -194,6 +194,7 @@ class Stack:
 
     def _undo(self, running: set[str]) -> None:
         """Stop what this call started; what ran before it goes on."""
+        self._report("stack", "stopping what was started", 0.0)
         for name in reversed(self._names()):
             if name in self.states() and name not in running:
                 self.supervisor.stop(name)
@@ -212,14 +213,20 @@ class Stack:
 
     def _stop_one(self, name: str) -> None:
         started = time.monotonic()
-        self.supervisor.stop(name)
-        self._report(name, "stopped", time.monotonic() - started)
+        killed = self.supervisor.stop(name)
+        seconds = time.monotonic() - started
+        self._report(name, f"killed after {seconds:.0f} s" if killed else "stopped", seconds)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Two commands on one stack at once would undo each other's work; the second is told so."""
         try:
             self.settings.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise LocalError(f"{self.settings.directory} is a file, not a directory") from None
+        except OSError as error:
+            raise LocalError(f"cannot make {self.settings.directory}: {error.strerror}") from error
+        try:
             handle = (self.settings.directory / ".lock").open("w")
         except OSError as error:
             raise LocalError(

@@ -97,9 +97,12 @@ class Supervisor:
         """Start without waiting; a running process is left alone."""
         self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
 
-    def stop(self, name: str) -> None:
-        """Stop and wait until the process is gone; supervisord kills it when its stop time is over."""
+    def stop(self, name: str) -> bool:
+        """Stop and wait until the process is gone; whether supervisord killed it, its stop time being over."""
+        pid = self.states()[name].pid
         self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
+        said = self.log_path("supervisord").read_text(errors="replace")
+        return f"killing '{name}' ({pid}) with SIGKILL" in said
 
     def shutdown(self) -> None:
         """End supervisord itself, wait for it, and leave no folder behind."""

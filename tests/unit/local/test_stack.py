@@ -30,6 +30,7 @@ class Supervisord:
 
     def stop(self, name):
         self.told.append(f"stop {name}")
+        return False
 
     def shutdown(self):
         self.told.append("shutdown")
@@ -64,6 +65,13 @@ def test_down_stops_the_stack_of_another_clone_and_says_whose_it_is(told):
     stack.down()
     assert reported[0] == "stack runs from /home/ada/foldline"
     assert stack.supervisor.told == ["stop kafka", "shutdown"]
+
+
+def test_a_stack_s_folder_that_is_a_file_is_called_one(tmp_path):
+    (tmp_path / "stack").touch()
+    stack = Stack(load({}, directory=tmp_path / "stack"), lambda *_: None)
+    with pytest.raises(LocalError, match=r"stack is a file, not a directory$"):
+        stack.down()
 
 
 def test_a_stack_of_this_installation_is_nobody_else_s(told):
