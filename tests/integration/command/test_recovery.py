@@ -87,7 +87,8 @@ def test_no_call_to_a_kafka_that_stands_still_takes_long(
 ) -> None:
     """The keeper ends after the call in hand, so this is how soon it can be stopped."""
     topics = keeper.Topics(stack.kafka)
-    mark = Watermark(as_of=datetime.now(UTC), ends=topics.ends(), incarnation=1)
+    now = datetime.now(UTC)
+    mark = Watermark(as_of=now, published_at=now, ends=topics.ends(), incarnation=1)
     with services.frozen("kafka"):
         started = monotonic()
         with pytest.raises(KafkaError):
