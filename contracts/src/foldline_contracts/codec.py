@@ -57,7 +57,8 @@ class _Envelope(msgspec.Struct, kw_only=True):
 
 _envelopes = msgspec.json.Decoder(_Envelope)
 _encoder = msgspec.json.Encoder()
-#: NUL as JSON writes it; behind an even number of backslashes, or else it is the text `\u0000`.
+#: NUL as JSON writes it; behind an even number of backslashes, or else it is the text `\u0000`. Searched only
+#: where `u0000` stands at all, because it takes several times as long as decoding.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -100,6 +101,6 @@ def decode(kind: AggregateKind, value: bytes) -> Event:
         raise UndecodableEvent(f"sequence {sequence!r} is not a version")
     if envelope.time.tzinfo is None:
         raise UndecodableEvent("time has no zone")
-    if b"\\" in value and _NUL.search(value):
+    if b"u0000" in value and _NUL.search(value):
         raise UndecodableEvent("a text holds NUL")
     return Event(envelope.id, kind.name, envelope.subject, int(sequence), envelope.time, data)
