@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from foldline_contracts.watermark import Watermark
 from foldline_projector.engine.positions import with_end
-from foldline_projector.engine.watermarks import Watermarks
+from foldline_projector.engine.watermarks import KEPT, Watermarks
 from foldline_projector.stores.port import Position, TopicPartition
 
 AT = TopicPartition("order-events", 0)
@@ -41,6 +42,26 @@ def test_the_newest_watermark_that_an_offset_has_reached(offset: int, as_of: int
     passed = watermarks.passed(AT, Position(offset=offset, end=99))
     assert passed.as_of == (None if as_of is None else T + timedelta(seconds=as_of))
     assert passed.offset == offset
+
+
+def test_a_watermark_may_come_while_the_recent_ones_are_looked_through() -> None:
+    """Another thread reads them; here the look itself adds one."""
+    watermarks = seen(watermark(0, 10))
+
+    class Ends(dict[str, dict[str, int]]):
+        def get(self, topic: str, other: object = None) -> dict[str, int]:  # type: ignore[override]
+            watermarks.add(watermark(4, 40))
+            return {"0": 20}
+
+    watermarks.add(msgspec.structs.replace(watermark(2, 20), ends=Ends()))
+    passed = watermarks.passed(AT, Position(offset=15, end=99))
+    assert passed.as_of == T
+
+
+def test_only_the_recent_watermarks_are_kept() -> None:
+    watermarks = seen(*(watermark(number, number) for number in range(KEPT + 1)))
+    assert watermarks.passed(AT, Position(offset=0, end=99)).as_of is None
+    assert watermarks.passed(AT, Position(offset=1, end=99)).as_of == T + timedelta(seconds=1)
 
 
 def test_an_empty_partition_passes_its_watermark() -> None:

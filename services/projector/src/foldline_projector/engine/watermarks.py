@@ -6,7 +6,6 @@ so that a projector that is always a little behind still passes the older ones. 
 remembered across a restart: the last watermark is read again from its topic.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,14 +26,15 @@ class Watermarks:
     """The recent watermarks, newest last."""
 
     def __init__(self) -> None:
-        self._recent: deque[Watermark] = deque(maxlen=KEPT)
+        #: Replaced as a whole, because other threads go through it while watermarks are read.
+        self._recent: tuple[Watermark, ...] = ()
         #: The newest watermark with the time at which it was read; read by another thread.
         self._seen: tuple[Watermark, float] | None = None
         self._told: datetime | None = None
 
     def add(self, watermark: Watermark) -> None:
         """Keeps a watermark that was just read."""
-        self._recent.append(watermark)
+        self._recent = (*self._recent[1 - KEPT :], watermark)
         self._seen = (watermark, monotonic())
 
     @property
