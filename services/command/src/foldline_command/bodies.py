@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from foldline_contracts import money
-from foldline_contracts.identifiers import PATTERN, RULE, is_identifier
+from foldline_contracts.identifiers import PATTERN, identifier
 
 MAX_DEPTH = 64
 
@@ -57,12 +57,6 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _identifier(text: str) -> str:
-    if not is_identifier(text):
-        raise ValueError(RULE)
-    return text
-
-
 def _price(text: str) -> str:
     if money.parse(text) > money.MAX_UNIT_PRICE:
         raise ValueError(f"must be at most {money.MAX_UNIT_PRICE}")
@@ -90,7 +84,7 @@ _CENTS = r"0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9])"
 _AMOUNT = rf"^({_CENTS}|[1-9][0-9]{{0,14}}(\.[0-9]{{1,4}})?|1000000000000000(\.0{{1,4}})?)$"
 _TEXT: JsonDict = {"pattern": r"^[^\u0000]*$"}
 
-Identifier = Annotated[str, AfterValidator(_identifier), _described(PATTERN)]
+Identifier = Annotated[str, AfterValidator(identifier), _described(PATTERN)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 UnitPrice = Annotated[str, AfterValidator(_price), _described(_UNIT_PRICE)]
 Amount = Annotated[str, AfterValidator(_positive), _described(_AMOUNT)]

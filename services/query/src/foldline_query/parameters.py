@@ -51,12 +51,6 @@ def _flag(text: Any) -> Any:
     return text
 
 
-def _identifier(text: str) -> str:
-    if not identifiers.is_identifier(text):
-        raise ValueError(identifiers.RULE)
-    return text
-
-
 def to_date(text: Any) -> Any:
     """A date like `2026-11-24`. Raises ValueError."""
     if isinstance(text, str):
@@ -87,7 +81,7 @@ Limit = Annotated[Whole, Field(ge=1, le=200)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Identifier = Annotated[
     str,
-    BeforeValidator(_identifier),
+    BeforeValidator(identifiers.identifier),
     WithJsonSchema({"type": "string", "pattern": identifiers.PATTERN}),
 ]
 Date = Annotated[
@@ -129,7 +123,7 @@ def read(declared: type[P], given: MultiDict[str, str]) -> P:
 def identifier(name: str, text: str) -> str:
     """A path segment that must be an identifier. Raises Problem 400."""
     try:
-        return _identifier(text)
+        return identifiers.identifier(text)
     except ValueError as error:
         raise bad_parameter(name, str(error)) from error
 

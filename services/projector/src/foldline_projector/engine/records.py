@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from foldline_contracts.aggregates import AggregateKind
 from foldline_contracts.codec import Event, UndecodableEvent, decode
+from foldline_contracts.identifiers import MAX_LENGTH
 from foldline_projector.stores.port import ParkedRecord, TopicPartition
 
-#: Longer than any identifier: more of a key is not kept.
-MAX_NAME = 64
 AggregateKey = tuple[str, str]
 """Kind and id of an aggregate."""
 
@@ -61,7 +60,7 @@ def decoded(at: TopicPartition, kind: AggregateKind, polled: Iterable[Any]) -> l
 
 def _name(key: bytes | None) -> str:
     text = (key or b"").decode(errors="replace").replace("\0", "\ufffd")
-    return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
 
 
 def _event(kind: AggregateKind, key: bytes | None, value: bytes | None) -> tuple[Event | None, str]:
