@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from foldline_command import commands
 from foldline_command.orders import importer
 from foldline_command.orders.importer import READERS, BadLine, to_order
 from foldline_command.orders.model import Order
@@ -236,7 +237,7 @@ def test_a_block_that_keeps_meeting_other_writers_is_given_up(
     engine: Any = None
     with pytest.raises(Contended, match="run this one again"):
         importer.load(engine, [(1, {})], "d", lambda _: None)
-    assert len(tries) == importer.ATTEMPTS
+    assert len(tries) == commands.ATTEMPTS
 
 
 def test_of_many_bad_lines_the_first_are_kept_and_all_counted(

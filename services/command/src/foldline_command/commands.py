@@ -8,7 +8,7 @@ idempotency key is looked up first, then the handler runs, then the answer is re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
@@ -19,6 +19,7 @@ from foldline_command.unit_of_work import Concurrent, UnitOfWork
 from foldline_contracts.tokens import Token
 
 ATTEMPTS = 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +60,21 @@ Handler = Callable[[UnitOfWork], Aggregate]
 
 def run(engine: Engine, handler: Handler, conditions: Conditions) -> Answer:
     """Runs the handler to its commit. Raises Refused; Contended after `ATTEMPTS` lost races."""
+    return uncontended(
+        lambda: _attempt(engine, handler, conditions), "other writers kept changing this aggregate"
+    )
+
+
+def uncontended(attempt: Callable[[], T], otherwise: str) -> T:
+    """What `attempt` answers once no other writer is faster. Raises Contended after `ATTEMPTS` lost
+    races, with the message `otherwise`.
+    """
     for _ in range(ATTEMPTS):
         try:
-            return _attempt(engine, handler, conditions)
+            return attempt()
         except Concurrent:
             continue
-    raise Contended("other writers kept changing this aggregate")
+    raise Contended(otherwise)
 
 
 def _attempt(engine: Engine, handler: Handler, conditions: Conditions) -> Answer:

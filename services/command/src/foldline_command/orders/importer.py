@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,19 +25,18 @@ from sqlalchemy import Engine
 from foldline_command import database
 from foldline_command.bodies import InvalidBody, MalformedJson, decode, validate
 from foldline_command.cli import one_line_errors
+from foldline_command.commands import uncontended
 from foldline_command.config import write_database_url
 from foldline_command.orders.bodies import PastOrder
 from foldline_command.orders.model import Order
 from foldline_command.orders.tables import ORDERS
-from foldline_command.rules import Contended, Refused
-from foldline_command.unit_of_work import Concurrent, UnitOfWork
+from foldline_command.rules import Refused
+from foldline_command.unit_of_work import UnitOfWork
 from foldline_contracts import money
 from foldline_contracts.identifiers import is_identifier
 
 BLOCK = 500
 SHOWN_FAULTS = 20
-#: How often a block is tried that keeps meeting other writers.
-ATTEMPTS = 10
 #: How far a line's time may be ahead of the database's: clocks differ, and dates have zones.
 AHEAD = timedelta(days=1)
 CDNOW_FIELDS = (4, 5)  # customer, (customer of the sample,) date, number of CDs, dollars
@@ -167,22 +167,16 @@ def load(
     report = Report()
     remaining = iter(lines)
     while block := list(islice(remaining, BLOCK)):
-        imported, skipped, faults = _load_patiently(engine, block, dataset)
+        imported, skipped, faults = uncontended(
+            partial(_load_block, engine, block, dataset),
+            f"another import of {dataset} kept winning; run this one again",
+        )
         report.imported += imported
         report.skipped += skipped
         report.bad += len(faults)
         report.faults += faults[: SHOWN_FAULTS - len(report.faults)]
         progress(block[-1][0])
     return report
-
-
-def _load_patiently(engine: Engine, block: list[Line], dataset: str) -> Loaded:
-    for _ in range(ATTEMPTS):
-        try:
-            return _load_block(engine, block, dataset)
-        except Concurrent:
-            continue
-    raise Contended(f"another import of {dataset} kept winning; run this one again")
 
 
 def _load_block(engine: Engine, block: list[Line], dataset: str) -> Loaded:
