@@ -116,15 +116,14 @@ class Demo:
     ) -> httpx.Response:
         """The first answer that is enough, as long as the answers before it get fresher."""
         answer = self._ask("GET", self._query, path, headers=headers)
-        patience, say = Patience(QUIET_SECONDS, lambda: _fresh(answer).get("asOf")), SAY_SECONDS
+        patience = Patience(QUIET_SECONDS, lambda: _fresh(answer).get("asOf"), news=SAY_SECONDS)
         while not enough(answer):
             if patience.is_over():
                 raise LocalError(
                     f"GET {path} is not caught up after {patience.seconds:.0f} s: {_lag(answer)}"
                 )
-            if patience.seconds > say:
+            if patience.has_news():
                 click.echo(f"{'':<14}events still arriving, {_lag(answer)}")
-                say = patience.seconds + SAY_SECONDS
             time.sleep(POLL_SECONDS)
             answer = self._ask("GET", self._query, path, headers=headers)
         return answer

@@ -11,6 +11,7 @@ class Patience:
     """Ends after `quiet` seconds in which nothing moved, and in any case after `most`.
 
     `progress` gives anything that differs from the last time when there was some; it is asked once a second.
+    `news` is how often somebody who watches wants to hear that the wait goes on.
     """
 
     def __init__(
@@ -18,11 +19,13 @@ class Patience:
         quiet: float,
         progress: Callable[[], object],
         *,
+        news: float = 30.0,
         most: float = MOST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._quiet = quiet
         self._progress = progress
+        self._news = self._news_at = news
         self._most = most
         self._clock = clock
         self._began = self._moved = self._asked = clock()
@@ -32,6 +35,13 @@ class Patience:
     def seconds(self) -> float:
         """How long the wait has lasted."""
         return self._clock() - self._began
+
+    def has_news(self) -> bool:
+        """Whether to say that the wait goes on; true at most every `news` seconds."""
+        if self.seconds <= self._news_at:
+            return False
+        self._news_at = self.seconds + self._news
+        return True
 
     def is_over(self) -> bool:
         """Whether to give up."""

@@ -29,7 +29,6 @@ from foldline_local.supervisor import State, Supervisor, home_of
 
 Report = Callable[[str, str, float], None]
 POLL_SECONDS = 0.05
-SAY_SECONDS = 30.0
 PREPARATION_SECONDS = 600  # each of them has a patience of its own, which says more
 
 
@@ -257,7 +256,6 @@ class Start:
         """Return when the process serves; otherwise raise one line that says why it does not."""
         program = self._service.program
         patience = Patience(program.ready_seconds, lambda: self._supervisor.progress(program.name))
-        say = SAY_SECONDS
         while (reason := self._attempt()) is not None:
             if not self._restarts:
                 self._require_alive()
@@ -265,9 +263,8 @@ class Start:
                 raise LocalError(f"{program.name} was given up, because another process failed")
             if patience.is_over():
                 raise self._failure(f"is not ready after {patience.seconds:.0f} s ({reason})")
-            if patience.seconds > say:
+            if patience.has_news():
                 self._report(program.name, "is still starting", patience.seconds)
-                say += SAY_SECONDS
             time.sleep(POLL_SECONDS)
 
     def _attempt(self) -> str | None:

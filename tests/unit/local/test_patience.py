@@ -35,3 +35,13 @@ def test_what_moves_is_waited_for_until_it_stops(clock):
 
 def test_what_moves_for_ever_is_given_up_in_the_end(clock):
     assert lasts(clock, lambda now: now, quiet=90, most=900) == 901
+
+
+def test_a_wait_says_now_and_then_that_it_goes_on(clock):
+    patience = Patience(90, lambda: None, news=30, clock=clock)
+    told = []
+    for _ in range(100):
+        clock.now += 1
+        if patience.has_news():
+            told.append(clock.now)
+    assert told == [31, 62, 93]
