@@ -4,9 +4,10 @@ Order: poll, fold and commit one batch, then commit offsets to Kafka, which are 
 partition is paused from the moment of its assignment until its position and parked records were
 loaded; only then it is read, from the store's position or from its beginning.
 
-Concurrency: one thread; heartbeats are Kafka's own thread, so a slow store costs no membership as long
-as a batch takes less than `MAX_POLL_INTERVAL_MS`. A batch is finished before the next poll, hence a revoke never finds half of one: state of a revoked
-partition is dropped when the poll that revoked it returns.
+Concurrency: one thread; heartbeats are Kafka's own thread, so a slow store costs no membership as
+long as a batch takes less than `MAX_POLL_INTERVAL_MS`. A batch is finished before the next poll, hence
+a revoke never finds half of one: state of a revoked partition is dropped when the poll that revoked it
+returns.
 
 Failure: Kafka being away ends nothing, the poll is repeated. After `RetryLater` or `Fenced` everything remembered is forgotten and all partitions are
 paused; polling goes on, which keeps the membership, until positions could be loaded again. A fenced

@@ -5,7 +5,8 @@ transaction. Positions come first, so a zombie is turned away before it writes a
 
 Concurrency: documents are copied into a table of the session and merged by one statement, each
 section guarded by its own version, in the order of keys, so that two writers of documents take locks in
-the same order; patches of references take them in any order and may deadlock. A position is updated only where it holds the expected offset; no such row is `Fenced`.
+the same order; patches of references take them in any order and may deadlock. A position is updated
+only where it holds the expected offset; no such row is `Fenced`.
 
 Failure: a server that is away, fails over, or picks this transaction as a deadlock's victim is
 `RetryLater`; a commit whose outcome is unknown is too, since positions are read again before
